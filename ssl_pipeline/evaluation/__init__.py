@@ -1,1 +1,1 @@
-"""What the representation is worth: probes, neighbours, label budgets, and what they are compared with."""
+"""Evaluation of the representation: probes, nearest neighbours, clusters and label budgets, with their baselines."""

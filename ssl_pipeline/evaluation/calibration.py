@@ -1,4 +1,4 @@
-"""Batch norms with statistics of the images that are looked at, for encoders that have none of their own or others."""
+"""Calibrate batch norms on the images at hand, for encoders whose statistics are missing or come from other images."""
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ def calibrate_on(network: FromPixels, pool: Split) -> None:
 
 
 def calibrate(network: nn.Module, batches: list[Tensor]) -> None:
-    """Give batch norms the mean and variance of what they see, averaged over batches; end in eval mode."""
+    """Set the running statistics of batch norms to their average over the batches; leave the network in eval mode."""
     network.eval()  # dropout off
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
@@ -35,4 +35,4 @@ def calibrate(network: nn.Module, batches: list[Tensor]) -> None:
             network(batch)
     network.eval()
     for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum  # as it was: what trains on follows its batches again
+        norm.momentum = momentum  # further training updates the statistics as before

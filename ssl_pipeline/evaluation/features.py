@@ -1,4 +1,4 @@
-"""Features of stored images, by whatever turns canvases into vectors: each image once, whoever asks for them."""
+"""Features of stored images, from any function that maps canvases to vectors; each image is embedded only once."""
 
 from collections.abc import Sized
 from typing import Protocol, runtime_checkable
@@ -23,7 +23,7 @@ Positions = npt.NDArray[np.int64]
 
 
 class Stored(Sized, Protocol):
-    """Images that stay where they are until they are asked for, such as those of a split."""
+    """Images that are read only on request, such as those of a split."""
 
     def images(self, positions: Positions) -> Pixels:
         """Return images at positions (m,) in [0, n): (m, S, S, C)."""
@@ -31,15 +31,15 @@ class Stored(Sized, Protocol):
 
 @runtime_checkable
 class OfSplits(Stored, Protocol):
-    """Images that lie in splits of a store, as they are there."""
+    """Unmodified images from the splits of a store."""
 
     @property
     def places(self) -> tuple[tuple[Split, ...], Positions, Positions]:
-        """Splits, and for each of the n images the number (n,) of its split among them, and its row (n,) there."""
+        """The splits, and for each of the n images the number (n,) of its split among them and its row (n,) there."""
         ...
 
 
-_BATCH_SIZE = 256  # images that are in memory at a time
+_BATCH_SIZE = 256  # images held in memory at once
 
 
 def sample(images: Sized, count: int) -> Positions:
@@ -48,11 +48,11 @@ def sample(images: Sized, count: int) -> Positions:
 
 
 def embedder(network: nn.Module, device: torch.device | None = None) -> Embed:
-    """Return what a network from pixels to features makes of canvases.
+    """Return a function that computes a network's features of canvases.
 
     Args:
-        network: The network, which is left on the device, in eval mode.
-        device: The device to compute on; None: the fastest.
+        network: Network from pixels to features; it is moved to the device and put into eval mode.
+        device: Device to compute on; None for the fastest.
     """
     device = device or best_device()
     network.to(device).eval()
@@ -66,12 +66,12 @@ def embedder(network: nn.Module, device: torch.device | None = None) -> Embed:
 
 
 def extract(embed: Embed, images: Stored, positions: Positions | None = None) -> Features:
-    """Return features (n, D), batch by batch; ranks that work together embed some of the batches each.
+    """Return features (n, D), computed batch by batch; ranks that work together share the batches.
 
     Args:
-        embed: What makes the features; a `Kept` one embeds only those images of splits that it has not yet met.
-        images: The images to embed.
-        positions: (n,) positions of the images to take; None: all.
+        embed: Function that computes the features; a `Kept` one embeds only images that it has not embedded before.
+        images: Images to embed.
+        positions: Positions (n,) of the images to embed; None for all.
     """
     if positions is None:
         positions = np.arange(len(images))
@@ -90,12 +90,12 @@ def _extract(embed: Embed, images: Stored, positions: Positions) -> Features:
 
 
 class Kept:
-    """An encoder that remembers: each image of a split is embedded once, whichever study asks for it.
+    """An encoder with a cache, which embeds each image of a split once, however many studies ask for it.
 
-    Splits are known by their content. Rows that nobody has asked for take no memory.
+    Splits are identified by their content. Rows that have not been requested take no memory.
 
     Args:
-        embed: The encoder.
+        embed: Function that embeds canvases.
     """
 
     def __init__(self, embed: Embed):
@@ -103,11 +103,11 @@ class Kept:
         self._known: dict[tuple[str, str], tuple[npt.NDArray[np.bool_], Features]] = {}
 
     def __call__(self, images: Pixels) -> Features:
-        """Embed canvases (n, S, S, C), of which nothing is kept: (n, D)."""
+        """Return embeddings (n, D) of canvases (n, S, S, C), without caching them."""
         return self._embed(images)
 
     def features(self, splits: tuple[Split, ...], owners: Positions, rows: Positions) -> Features:
-        """Return features (n, D) of images that lie in splits; see `OfSplits.places`."""
+        """Return features (n, D) of images in splits, located as in `OfSplits.places`."""
         found = [self._of(split, rows[owners == number]) for number, split in enumerate(splits)]
         features = np.empty((len(rows), found[0].shape[1]), np.float32)
         for number, part in enumerate(found):

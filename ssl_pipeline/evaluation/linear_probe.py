@@ -1,11 +1,11 @@
-"""The linear probe: multinomial logistic regression on frozen features, its L2 penalty chosen on validation.
+"""The linear probe: multinomial logistic regression on frozen features, with an L2 penalty chosen on validation images.
 
 The probe minimises, over standardised features x and with an unpenalised bias,
 
     |W|^2 / 2 + strength * sum_i cross_entropy(softmax(W x_i + b), y_i)
 
-so that a larger strength means a weaker penalty. The standardisation is folded into what is returned: a probe works on
-features as they come out of the backbone, and is one matrix product in the exported graph.
+so that a larger strength means a weaker penalty. The standardisation is folded into the weights that are returned: a
+probe takes features as they come out of the backbone, and is one matrix product in the exported graph.
 """
 
 import warnings
@@ -23,14 +23,14 @@ __all__ = ["Probe", "fit", "fit_at"]
 Features = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 Kinds = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
-"""The first column of each kind, the kind of each of the D columns, and how many there are of each kind."""
+"""First column of each kind, kind of each of the D columns, and number of columns of each kind."""
 
 _MAX_ITERATIONS = 1000
-_PATIENCE_IN_STRENGTHS = 2  # strengths; weaker penalties take the solver longest, and only overfit more
-_ROWS = 1024  # rows of features at a time, whose numbers take twice as much memory
+_PATIENCE_IN_STRENGTHS = 2  # strengths without improvement; weaker penalties are the slowest and only overfit more
+_ROWS = 1024  # rows of features at a time, whose products take twice as much memory as the features
 _BIAS_OF_UNSEEN_CLASS = (
     -1e4
-)  # bias of a class without labels: the optimum is minus infinity, and exp(-10000) is 0 in any float
+)  # of a class without labels: the optimum is minus infinity, and exp(-10000) is 0 in any floating-point format
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Probe:
     """Class scores that are linear in the features.
 
     Attributes:
-        weight: (C, D) float32 weights.
-        bias: (C,) float32 biases; -10000 for a class that had no label to learn from.
-        strength: The inverse penalty it was fitted with.
+        weight: Weights (C, D), float32.
+        bias: Biases (C,), float32; -10000 for a class without labelled training images.
+        strength: Inverse penalty that the probe was fitted with.
         converged: Whether the solver met its tolerance (largest gradient component of the mean loss below 1e-4).
-        validation: Accuracy on validation for each strength that was tried, from the strongest penalty on; empty where
-            there was no choice to make.
+        validation: Strength -> accuracy on validation images, from the strongest penalty on, for each strength that was
+            tried; empty if there was nothing to choose.
     """
 
     weight: npt.NDArray[np.float32]
@@ -53,13 +53,13 @@ class Probe:
     validation: dict[float, float]
 
     def predict_proba(self, features: Features) -> npt.NDArray[np.float64]:
-        """Return probabilities (n, C) for features (n, D)."""
+        """Return class probabilities (n, C) for features (n, D)."""
         logits = (features @ self.weight.T + self.bias).astype(np.float64)
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
     def predict(self, features: Features) -> Labels:
-        """Return the likeliest class (n,) for features (n, D)."""
+        """Return the most likely class (n,) for features (n, D)."""
         return np.asarray((features @ self.weight.T + self.bias).argmax(axis=1))
 
 
@@ -72,20 +72,20 @@ def fit(
     *,
     class_count: int,
 ) -> Probe:
-    """Fit on train, with the strength that does best on validation.
+    """Fit on training images, with the strength that does best on validation images.
 
-    Best is the highest accuracy, which is what is reported; then the lowest log-loss, because few validation images tie
-    often; then the stronger penalty. (Balanced accuracy would hang on the few images of the rarest class.) The path
-    goes from the strongest penalty to the weakest, each fit starting from the one before, and ends early after two
-    strengths in a row that were no better.
+    The best strength has the highest accuracy, the figure that is reported. Ties are broken by the lowest log-loss,
+    because accuracies on few validation images tie often, and then by the stronger penalty. (Balanced accuracy would
+    depend on the few images of the rarest class.) The path goes from the strongest penalty to the weakest, with each
+    fit starting from the one before, and ends early after two strengths in a row without improvement.
 
     Args:
-        features: (n, D) features of labelled training images.
-        labels: (n,) class numbers in [0, class_count); classes may be missing, but for two.
-        strengths: The path, in any order.
-        val_features: (m, D) features of validation images. Without any (m = 0) the middle of the path is taken.
-        val_labels: (m,) their class numbers.
-        class_count: C.
+        features: Features (n, D) of labelled training images.
+        labels: Class numbers (n,) in [0, class_count), of at least two different classes.
+        strengths: Strengths to try, in any order.
+        val_features: Features (m, D) of validation images. If there are none (m = 0), the middle strength is used.
+        val_labels: Class numbers (m,) of the validation images.
+        class_count: Number of classes, C.
 
     Raises:
         PipelineError: The labels name fewer than two classes.
@@ -110,22 +110,22 @@ def fit(
 
 
 def fit_at(features: Features, labels: Labels, strength: float, *, class_count: int) -> Probe:
-    """Fit with a given strength; arguments and errors as in `fit`."""
+    """Fit with a fixed strength; arguments and errors are those of `fit`."""
     return next(_path(features, labels, [strength], class_count))
 
 
 def _path(features: Features, labels: Labels, strengths: Sequence[float], class_count: int) -> Iterator[Probe]:
-    """Return probes for ascending strengths, each started from the one before."""
+    """Yield probes for ascending strengths, each fitted from the one before."""
     from sklearn.linear_model import LogisticRegression
 
     present = len(np.unique(labels))
     if present < 2:
-        raise PipelineError(f"a linear probe needs labels of two classes or more, got {present}.")
+        raise PipelineError(f"a linear probe needs labels of at least two classes, got {present}.")
     scaled, mean, scale = _standardize(features)
     narrow, restore = _narrow(scaled)
     solver = LogisticRegression(max_iter=_MAX_ITERATIONS, tol=1e-4, warm_start=True)  # lbfgs: no randomness
     for strength in strengths:
-        # For two classes scikit-learn fits one vector w. The optimum has W = (-w/2, w/2), so |w|^2 is twice |W|^2.
+        # With two classes, scikit-learn fits one vector w. The optimum has W = (-w/2, w/2), so |w|^2 is twice |W|^2.
         converged = _solve(solver.set_params(C=2 * strength if present == 2 else strength), narrow, labels)
         coefficients, intercepts = restore(solver.coef_.astype(np.float64)), solver.intercept_.astype(np.float64)
         if present == 2:
@@ -139,7 +139,7 @@ def _path(features: Features, labels: Labels, strengths: Sequence[float], class_
 
 
 def _solve(solver: Any, scaled: Features, labels: Labels) -> bool:
-    """Run the solver; return whether it converged, which the caller reports instead of a warning."""
+    """Run the solver and return whether it converged; the caller reports this instead of a warning."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings(record=True) as caught:
@@ -151,8 +151,8 @@ def _solve(solver: Any, scaled: Features, labels: Labels) -> bool:
 def _standardize(features: Features) -> tuple[Features, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return features with mean 0 and standard deviation 1, the mean (D,) and the scale (D,).
 
-    A dimension that varies by less than 1e-6 of the largest component holds rounding and no signal: it becomes 0, so
-    that the penalty keeps its weight at 0.
+    A dimension that varies by less than 1e-6 of the largest component contains rounding errors and no signal. It is set
+    to 0, so that the penalty keeps its weight at 0.
     """
     mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     scaled = features - mean
@@ -165,22 +165,22 @@ def _standardize(features: Features) -> tuple[Features, npt.NDArray[np.float64],
 
 
 def _narrow(scaled: Features) -> tuple[Features, Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]]:
-    """Return features of fewer dimensions on which the same probes are fitted, and what brings weights (C, d) back.
+    """Return equivalent features of fewer dimensions, and a function that maps weights (C, d) on them back to (C, D).
 
-    The loss and its penalty stay as they are where features are rotated, and a dimension of zeros keeps a weight of 0.
-    So k equal dimensions, such as the bands of grey images, become one that is sqrt(k) times as long, and those of
+    Rotating the features changes neither the loss nor its penalty, and a dimension of zeros keeps a weight of 0. So k
+    equal dimensions, such as the bands of grey images, become one that is sqrt(k) times as long, and dimensions of
     zeros are left out.
 
     Args:
-        scaled: (n, D) standardised features.
+        scaled: Standardised features (n, D).
     """
     kinds = _likely_kinds(scaled)
-    if 2 * np.count_nonzero(scaled[0, kinds[0]]) > scaled.shape[1]:  # as below, without a copy of the features
+    if 2 * np.count_nonzero(scaled[0, kinds[0]]) > scaled.shape[1]:  # the test below, without a copy of the features
         return scaled, lambda weights: weights
     first, member, counts = _equal_columns(scaled, kinds)
     lengths, kept = np.sqrt(counts), (scaled[:, first] != 0).max(axis=0)
-    kept[0] |= not kept.any()  # the solver wants one
-    if 2 * kept.sum() > scaled.shape[1]:  # too little is gained for other roundings
+    kept[0] |= not kept.any()  # the solver needs at least one dimension
+    if 2 * kept.sum() > scaled.shape[1]:  # the gain is too small to justify different rounding
         return scaled, lambda weights: weights
     narrow = scaled[:, first[kept]] * lengths[kept].astype(np.float32)
 
@@ -193,7 +193,7 @@ def _narrow(scaled: Features) -> tuple[Features, Callable[[npt.NDArray[np.float6
 
 
 def _likely_kinds(values: Features) -> Kinds:
-    """Return the kinds of columns: those of one kind are equal, but by a rare chance."""
+    """Return the kinds of columns by a hash: columns of one kind are equal, except for rare collisions."""
     factors = np.random.default_rng(0).integers(1, 2**63, len(values), np.uint64)
     sums = np.zeros(values.shape[1], np.uint64)
     for start in range(0, len(values), _ROWS):
@@ -203,7 +203,7 @@ def _likely_kinds(values: Features) -> Kinds:
 
 
 def _equal_columns(values: Features, kinds: Kinds) -> Kinds:
-    """Return the kinds if columns of one kind are equal, and otherwise each column as a kind."""
+    """Return the kinds if the columns of each kind are indeed equal; otherwise make each column a kind."""
     first, member, _ = kinds
     if np.array_equal(values, values[:, first[member]]):
         return kinds

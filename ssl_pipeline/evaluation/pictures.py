@@ -1,4 +1,4 @@
-"""Pictures of what was evaluated."""
+"""Pictures of evaluation results."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,20 +12,20 @@ from ssl_pipeline.terminal import shown
 
 __all__ = ["confusion", "save_picture", "short"]
 
-_MAX_CLASSES_WITH_COUNTS = 25  # classes up to which counts are written into the cells
-_MAX_ROWS = 500  # rows; with more classes each stands for several, so that time and memory are bounded
-_MAX_CLASSES_WITH_NAMES = 120  # classes up to which each row has its name
-_MAX_NAME_LENGTH = 18  # letters of a name
+_MAX_CLASSES_WITH_COUNTS = 25  # with more classes, cells show no counts
+_MAX_ROWS = 500  # with more classes, each row merges several, which bounds time and memory
+_MAX_CLASSES_WITH_NAMES = 120  # with more classes, only some rows are named
+_MAX_NAME_LENGTH = 18  # characters
 
 
 def confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], title: str, path: Path) -> None:
-    """Draw a confusion matrix: colours are shares of a row, numbers are images. Above 500 classes, a row is several.
+    """Draw a confusion matrix: colours are shares of a row, numbers are images. Above 500 classes, rows merge classes.
 
     Args:
-        counts: (C, C) images by actual class (row) and predicted class (column).
-        classes: C names.
-        title: The title above the picture.
-        path: Path of the PNG.
+        counts: Number of images by actual class (row) and predicted class (column), (C, C).
+        classes: Names of the C classes.
+        title: Title above the picture.
+        path: Path of the PNG to write.
     """
     together = -(-len(classes) // _MAX_ROWS)
     if together > 1:
@@ -46,7 +46,7 @@ def confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], title: str,
     axes.set_yticks(
         ticks, [f"{name} ({of_class[tick, 0]})" for tick, name in zip(ticks, names, strict=True)], fontsize=size
     )
-    joint = f", {together} classes per row, under the name of the first" if together > 1 else ""
+    joint = f", {together} classes per row, named after the first" if together > 1 else ""
     axes.set(title=title, xlabel="predicted", ylabel=f"actual (images){joint}")
     if len(classes) <= _MAX_CLASSES_WITH_COUNTS:
         for row, column in zip(*counts.nonzero(), strict=True):
@@ -57,7 +57,7 @@ def confusion(counts: npt.NDArray[np.int64], classes: Sequence[str], title: str,
 
 
 def short(name: str) -> str:
-    """Return a class's name as it can be drawn."""
-    name = shown(name, 1000)  # a line break or an escape sequence stays one line of letters
+    """Return the name of a class, shortened and escaped for drawing."""
+    name = shown(name, 1000)  # escapes line breaks and control sequences
     name = name if len(name) <= _MAX_NAME_LENGTH else name[: _MAX_NAME_LENGTH - 1] + "…"
-    return name.replace("$", r"\$")  # or matplotlib would read it as mathematics
+    return name.replace("$", r"\$")  # otherwise matplotlib would typeset it as mathematics

@@ -1,8 +1,8 @@
-"""How often the negatives of a recipe are of the anchor's own class: a strategy, replayed where labels are allowed.
+"""Measure how often the negatives of a recipe belong to the anchor's own class, by replaying its strategy with labels.
 
-The trained task projects two views each of labelled images, batch by batch as in training, and the recipe's strategy
-chooses. What pretraining cannot know is counted here: which share of the weight that it gives falls on images of the
-anchor's own class. Chance is the same share where all other images of the batch count alike.
+The trained task projects two views of each labelled image, batch by batch as in training, and the recipe's strategy
+chooses negatives. Labels then show what pretraining cannot know: the share of the strategy's weight that falls on
+images of the anchor's own class. The chance level is this share if all other images of the batch have equal weight.
 """
 
 import math
@@ -28,29 +28,29 @@ __all__ = ["Batch", "false_negatives", "replay"]
 
 Labels = npt.NDArray[np.int64]
 
-_REPLAYED_STEPS = 1_000_000  # of the training at whose end the strategy is replayed
-_MIN_BATCH_SHARE = (
-    0.5  # share of a batch, below which a last one is left out: a strategy's choice depends on the number of keys
-)
+_REPLAYED_STEPS = 1_000_000  # length of the training whose last step is replayed
+_MIN_BATCH_SHARE = 0.5  # a smaller last batch is left out, because a strategy's choice depends on the number of keys
 
 
 def false_negatives(
     registry: Registry, task: PretextTask | None, card: ModelCard, seen: SeenImages, policies: Policies
 ) -> dict[str, Any]:
-    """Return figures for details.json; none where the recipe has no negatives, or the images too few labels.
+    """Return figures for details.json; empty if the recipe has no negatives or the labels name fewer than two classes.
 
-    There are none either where positives are neighbours in time, or captions: batches would have to be made of these.
+    The result is empty, too, if positives are neighbours in time or captions, because batches would have to consist of
+    these.
 
     Args:
-        registry: The registry that has the strategy, of which a fresh one is built.
-        task: The trained pretext task; None where its recipe has no negatives.
+        registry: Registry from which a fresh strategy is built.
+        task: Trained pretext task; None if its recipe has no negatives.
         card: Card of the trained model.
-        seen: Images of train and validation; of these the labelled ones are looked at.
+        seen: Images of train and validation, of which the labelled ones are used.
         policies: Policies of the views.
 
     Returns:
-        `strategy`; `rate`, the share of its weight on the anchor's own class (None: its keys are no batch's
-        projections); `chance`, that of all other images of the batch; `images`.
+        `strategy`: name of the strategy. `rate`: share of its weight on the anchor's own class; None if its keys are
+        not projections of any batch. `chance`: the same share if all other images of the batch have equal weight.
+        `images`: number of images.
     """
     choice = card.recipe.negatives
     in_time = card.pretrain is not None and card.pretrain.positives is not None
@@ -77,12 +77,12 @@ def false_negatives(
 
 
 class Batch(NamedTuple):
-    """Labelled images as a strategy meets them.
+    """A batch of labelled images, as a strategy receives them.
 
     Attributes:
-        projections: (2N, D) unit-norm projections, all first views before all second ones.
-        labels: (N,) int64 class numbers.
-        ids: (N,) int64 ids, equal for equal images in all batches.
+        projections: Unit-norm projections (2N, D), all first views before all second views.
+        labels: Class numbers (N,), int64.
+        ids: Ids of the images (N,), int64, equal for equal images across batches.
     """
 
     projections: Tensor
@@ -91,18 +91,19 @@ class Batch(NamedTuple):
 
 
 def replay(strategy: NegativeStrategy, batches: Iterator[Batch], seed: int = 0) -> tuple[float, float]:
-    """Return the share of a strategy's weight on the anchors' own classes, and that of all other images of the batches.
+    """Return the share of a strategy's weight that falls on the anchors' own classes, and the same share by chance.
 
     Args:
-        strategy: Fresh; its memories fill as the batches go by.
-        batches: What it meets, in this order, each as in the last step of a long training.
-        seed: The seed of random numbers that the strategy asks for.
+        strategy: Freshly built strategy, whose memories fill as the batches pass.
+        batches: Batches in the order in which the strategy receives them, each as in the last step of a long training.
+        seed: Seed of the random numbers that the strategy asks for.
 
     Returns:
-        Both in [0, 1]. Keys of images that were in no batch have no label and are left out; NaN if nothing is left.
+        Two shares in [0, 1]; by chance means with equal weight on all other images of the batch. Keys of images that
+        were in no batch have no label and are left out; a share is NaN if no key is left.
     """
     label_of: dict[int, int] = {}
-    weights = np.zeros((2, 2))  # rows: the strategy's, all; columns: of the own class, of any
+    weights = np.zeros((2, 2))  # rows: strategy, equal weights; columns: own class, any class
     for projections, labels, ids in batches:
         both, samples = labels.repeat(2), ids.repeat(2)
         label_of.update(zip(ids.tolist(), labels.tolist(), strict=True))
@@ -119,7 +120,7 @@ def replay(strategy: NegativeStrategy, batches: Iterator[Batch], seed: int = 0) 
 
 
 def _weights(anchors: Tensor, labels: Tensor, negatives: Negatives, of_keys: Tensor) -> tuple[float, float]:
-    """Return the summed weights of pairs of one class, and of all pairs whose key has a label."""
+    """Return the total weight of pairs of the same class, and of all pairs whose key has a label."""
 
     def only(same: bool) -> float:
         def log_weight(tile: Tile) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a study found, as data, and the one way in which it is written."""
+"""The findings of a study as data, and the function that writes them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,11 +24,11 @@ class Report:
 
     Attributes:
         figures: All figures, for details.json.
-        headline: The few of them that are worth comparing between runs, for metrics.json.
-        tables: Name of a CSV file -> its table.
-        pictures: Functions that each draw into a given folder, from data that they carry.
-        lines: The findings in words, for people.
-        texts: Name of a text file -> its lines.
+        headline: The few figures that are worth comparing between runs, for metrics.json.
+        tables: Name of a CSV file -> table.
+        pictures: Functions, each of which draws one or more pictures into the folder that it is called with.
+        lines: Findings as sentences, for the reader of the terminal.
+        texts: Name of a text file -> lines.
     """
 
     figures: Mapping[str, Any]
@@ -42,7 +42,7 @@ class Report:
 def write_report(folder: Path, report: Report) -> None:
     """Write tables, texts, pictures/, details.json and metrics.json into a folder.
 
-    Without a picture, pictures/no_pictures.txt holds the findings in words, which say why.
+    If there is no picture, pictures/no_pictures.txt contains the findings in words, which say why.
     """
     for name, table in report.tables.items():
         write_table(folder / name, table.columns, table.rows)
@@ -52,7 +52,7 @@ def write_report(folder: Path, report: Report) -> None:
     pictures.mkdir()
     for draw in report.pictures:
         draw(pictures)
-    if not report.pictures:  # dvc warns of an empty folder at every run
+    if not report.pictures:  # DVC warns about an empty folder in every run
         (pictures / "no_pictures.txt").write_text("\n".join(report.lines) + "\n", encoding="utf-8")
     write_json(folder / "details.json", report.figures)
     write_json(folder / "metrics.json", report.headline)

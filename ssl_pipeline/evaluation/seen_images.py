@@ -1,4 +1,4 @@
-"""Training and validation images together, and other views of them: what may be looked at as often as one likes."""
+"""Training and validation images together, and views of them; unlike test images, they may be used freely."""
 
 from dataclasses import dataclass
 
@@ -23,14 +23,14 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SeenImages:
-    """Images of several splits.
+    """Images from several splits.
 
     Attributes:
-        splits: The splits that have them.
-        owners: (n,) indices in `splits` of the images' splits.
-        rows: (n,) rows of the images there.
-        labels: (n,) class numbers; -1 for an image without a label.
-        groups: (n,) numbers, equal for images of one group, such as the frames of a track.
+        splits: Splits that contain the images.
+        owners: Index in `splits` of each image's split, (n,).
+        rows: Row of each image in its split, (n,).
+        labels: Class numbers (n,); -1 for an image without a label.
+        groups: Group numbers (n,), equal for images of one group, such as the frames of a track.
     """
 
     splits: tuple[Split, ...]
@@ -44,29 +44,29 @@ class SeenImages:
 
     @property
     def places(self) -> tuple[tuple[Split, ...], Labels, Labels]:
-        """The splits, and for each image the number (n,) of its split, and its row (n,) there."""
+        """The splits, and for each image the number (n,) of its split and its row (n,) there."""
         return self.splits, self.owners, self.rows
 
     @property
     def classes(self) -> int:
-        """How many classes the labels name."""
+        """Number of classes among the labels."""
         return len(np.unique(self.labels[self.labels >= 0]))
 
     @property
     def spec(self) -> ImageSpec:
-        """What the images' values mean."""
+        """Meaning of the images' values."""
         return self.splits[0].spec
 
     @property
     def ids(self) -> npt.NDArray[np.uint64]:
-        """Identities of the images: (n,)."""
+        """Ids of the images, (n,)."""
         ids = np.empty(len(self), np.uint64)
         for number, split in enumerate(self.splits):
             ids[self.owners == number] = split.ids[self.rows[self.owners == number]]
         return ids
 
     def images(self, positions: Labels) -> Images:
-        """Return images at positions (m,) in [0, n): (m, canvas, canvas, C)."""
+        """Return the images (m, canvas, canvas, C) at positions (m,) in [0, n)."""
         owners, rows = self.owners[positions], self.rows[positions]
         gathered = np.empty(
             (len(positions), self.splits[0].canvas, self.splits[0].canvas, self.spec.channels), self.spec.numpy_dtype
@@ -77,12 +77,12 @@ class SeenImages:
 
 
 def choose_seen(splits: tuple[Split, Split], known: tuple[StoredLabels, StoredLabels], count: int) -> SeenImages:
-    """Choose images of train and validation, spread evenly: labelled ones first, others where those are few.
+    """Choose images of train and val, spread evenly: labelled images first, then unlabelled ones to fill up.
 
     Args:
-        splits: The splits train and val.
-        known: What is known of the images of either.
-        count: The largest number of images.
+        splits: Splits train and val.
+        known: Labels and groups of the images in train and in val.
+        count: Largest number of images to choose.
     """
     train, val = known
     labels = np.concatenate([train.labels, val.labels])
@@ -97,15 +97,15 @@ def choose_seen(splits: tuple[Split, Split], known: tuple[StoredLabels, StoredLa
 
 @dataclass(frozen=True)
 class SeenViews:
-    """One view of each image, made when it is asked for.
+    """One view of each image, made on request.
 
     Attributes:
-        seen: The images, n.
-        policies: What views are, and the seed of their numbers.
-        kind: `linear_eval.clusters.view`.
+        seen: The n images.
+        policies: Policies of the views, with the seed of their random numbers.
+        kind: Kind of view, `linear_eval.clusters.view`.
 
     Raises:
-        ConfigError: There is no such kind.
+        ConfigError: The policies have no view of this kind.
     """
 
     seen: SeenImages
@@ -121,7 +121,7 @@ class SeenViews:
         return len(self.seen)
 
     def images(self, positions: Labels) -> Images:
-        """Return views of the images at positions (m,) in [0, n): (m, S, S, C), as a store holds them."""
+        """Return views (m, S, S, C) of the images at positions (m,) in [0, n), in the format of the store."""
         canvases, ids = torch.from_numpy(self.seen.images(positions)), self.seen.ids[positions]
         made = make_views(self.policies.views, {self.kind: 1}, canvases, ids, self.policies.seed, 0, self.seen.spec)
         return stored(made[self.kind][:, 0], self.seen.spec)

@@ -1,4 +1,4 @@
-"""How well the exported energy tells what is compatible from what is not, on images held out from training."""
+"""Measure how well the exported energy separates compatible from incompatible inputs, on held-out images."""
 
 from pathlib import Path
 from typing import Any
@@ -17,33 +17,35 @@ from ssl_pipeline.types import EnergyHead, ImageEnergyHead
 
 __all__ = ["separation"]
 
-IMAGES = 512  # enough for an interval some 0.03 wide, few enough to encode four times on a CPU
+IMAGES = 512  # enough for an interval about 0.03 wide, few enough to encode four times on a CPU
 CHUNK = 64
 
 
 def separation(
     path: Path, split: Split, policies: Policies, kind: str, energy_head: EnergyHead | ImageEnergyHead | None
 ) -> dict[str, Any]:
-    """Measure how well energy.onnx tells positive pairs from random ones, through onnxruntime.
+    """Measure through onnxruntime how well energy.onnx separates positive pairs from random pairs.
 
-    Of an energy of pairs: positive pairs are two views of one image; random pairs are the first of these and a view of
-    another image, which may well be of the same class. Of an energy of images: a view, and the same one corrupted.
+    For an energy of pairs, a positive pair is two views of one image. A random pair is the first of these views and a
+    view of another image, which may belong to the same class. For an energy of single images, a view is compared with a
+    corrupted version of it.
 
     Args:
-        path: energy.onnx.
-        split: Held-out images; the first `IMAGES` of them, in the order of their hashes, are used.
-        policies: What views are.
-        kind: The kind of view that the task was trained on.
-        energy_head: The task's own energy, which says how images are corrupted; None where it has none.
+        path: Path of energy.onnx.
+        split: Held-out images, of which the first `IMAGES` in the order of their hashes are used.
+        policies: Policies of the views.
+        kind: Kind of view that the task was trained on.
+        energy_head: Energy head of the task, which determines how images are corrupted; None if it has none.
 
     Returns:
-        Which energy, how many images, the AUROC with its 95% interval (None with fewer than two images, and why).
+        The name of the energy, the kind of view, the number of images, and the AUROC with its 95% interval; with fewer
+        than two images, AUROC and interval are None and `reason` says why.
     """
     session = open_session(path)
     count = min(len(split), IMAGES)
     report: dict[str, Any] = {"energy": read_metadata(session)["energy"], "view": kind, "images": count}
     if count < 2:
-        reason = f"split '{split.name}' has {count} images; telling pairs apart takes two"
+        reason = f"split '{split.name}' has {count} images; separating pairs takes at least two"
         return {**report, "auroc": None, "interval": None, "reason": reason}
     positive, negative = [], []
     for positions in np.array_split(np.arange(count), -(-count // CHUNK)):  # chunks of two or more

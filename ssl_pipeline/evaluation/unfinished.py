@@ -1,4 +1,4 @@
-"""How good an encoder is that is still being trained, or has just been: a look from outside, which changes nothing."""
+"""Evaluate an encoder during or after its training, from outside and without changing anything."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,28 +32,28 @@ from ssl_pipeline.types import Encoder
 __all__ = ["Glance", "describe", "latest"]
 
 _BANK_IMAGES = 2000  # labelled training images that vote
-_ASKED_IMAGES = 1000  # validation images that are asked about
-_RESAMPLES = 1000  # of those images, for the intervals of differences
-_NOW, _START = "the newest", "the weights that the run started from"
+_ASKED_IMAGES = 1000  # validation images that are classified
+_RESAMPLES = 1000  # resamples of the validation images, for the intervals of differences
+_NOW, _START = "the newest", "the starting weights"
 _SHOWN = ("loss", "effective_rank", "embedding_std", "alignment", "uniformity", "view_recall", "view_size")
-"""Figures of the last row of the curves that need no label."""
+"""Figures of the curves that need no labels."""
 _HELD_OUT = ("held_out_recall", "held_out_effective_rank", "neighbour_drift")
 
 
 @dataclass(frozen=True)
 class Glance:
-    """An encoder at some moment of its training.
+    """An encoder at one moment of its training.
 
     Attributes:
-        encoder: The encoder as it would ship.
-        card: The description of the encoder.
-        place: The file that it was read from.
-        written: When that file was written, in seconds since the epoch.
-        progress: How far its training is, in words.
-        figures: The last row of its curves for which it was looked at, None for a figure that is no number; empty
-            where there is none.
-        held_out: The last row that has figures of held-out images; empty where there is none.
-        beside: What it is compared with, in words -> an encoder: what training started from, and its best step so far.
+        encoder: Encoder as it would ship.
+        card: Card of the encoder.
+        place: Path of the file that the encoder was read from.
+        written: Time at which that file was written, in seconds since 1970 (Unix time).
+        progress: Progress of the training, in words.
+        figures: Last row of the curves with figures of the embeddings, None for a figure that is not finite; empty if
+            there is no row.
+        held_out: Last row with figures of held-out images; empty if there is none.
+        beside: Description -> encoder to compare with: the start of training, and the best step so far.
     """
 
     encoder: Encoder
@@ -67,18 +67,18 @@ class Glance:
 
 
 def latest(registry: Registry, work: Path, pretrain: Path, details: Path) -> Glance:
-    """Read the newest of the checkpoints of unfinished runs and of the model of the last finished one.
+    """Read the newest encoder: a checkpoint of an unfinished run, or the model of the last finished run.
 
-    No lock is taken: a checkpoint has its name only when it is whole, and it is only read.
+    This takes no lock: a checkpoint gets its name only once it is complete, and it is only read.
 
     Args:
-        registry: The registry that has the backbone and the parts of the method.
-        work: The folder of unfinished runs.
-        pretrain: The folder of the pretrained model.
-        details: The file of the figures with which its training ended; it need not be there.
+        registry: Registry of the backbone and the parts of the method.
+        work: Folder of unfinished runs.
+        pretrain: Folder of the pretrained model.
+        details: File with the figures at the end of its training; it may be missing.
 
     Raises:
-        PipelineError: There is neither, or none that can be read.
+        PipelineError: There is neither a checkpoint nor a model that can be read.
     """
     model = pretrain / ENCODER
     finished = model.stat().st_mtime if model.exists() else 0.0
@@ -88,19 +88,20 @@ def latest(registry: Registry, work: Path, pretrain: Path, details: Path) -> Gla
             break
         try:
             return _unfinished(registry, path, written)
-        except (ValueError, RuntimeError, OSError) as error:  # damaged, of other code by now, or just removed
+        except (ValueError, RuntimeError, OSError) as error:  # damaged, written by different code, or just removed
             refused.append(f" {path} {brief(error)}.")
     if not finished:
         raise PipelineError(
-            f"there is no checkpoint in {work}, and no model in {pretrain}, that could be watched.{''.join(refused)} "
+            f"nothing to watch: there is no readable checkpoint in {work} and no model in {pretrain}."
+            f"{''.join(refused)} "
             "Run `dvc repro`, or wait: pretrain writes its first checkpoint after pretrain.checkpoint_minutes."
         )
     encoder, card = load_encoder(registry, pretrain)
     last = read_json(details, "pretrain") if details.exists() else {}
-    chosen = "" if card.shipped_step is None else f", step {card.shipped_step:,} of which ships"
+    chosen = "" if card.shipped_step is None else f"; step {card.shipped_step:,} ships"
     start = started(registry, pretrain)
     beside = {} if start is None else {_START: start}
-    return Glance(encoder, card, model, finished, f"whose training is done{chosen}", last, last, beside)
+    return Glance(encoder, card, model, finished, f"training finished{chosen}", last, last, beside)
 
 
 def _unfinished(registry: Registry, path: Path, written: float) -> Glance:
@@ -124,7 +125,7 @@ def _unfinished(registry: Registry, path: Path, written: float) -> Glance:
 def _finished(
     registry: Registry, card: ModelCard, weights: Mapping[str, Tensor], average: Mapping[str, Tensor] | None = None
 ) -> Encoder:
-    """Return the encoder that would leave training with the weights of a task, or the average of some of them."""
+    """Return the encoder that training would produce from the weights of a task, or from their running average."""
     task = build_task(registry, card.recipe, untrained(registry, card, card.seed), card.seed, card.size)
     task.load_state_dict(weights)
     if average:
@@ -134,20 +135,20 @@ def _finished(
 
 
 def describe(glance: Glance, store: Path, knn: Knn) -> list[str]:
-    """Say how good an encoder is: by nearest neighbours where there are labels, by its last figures in any case.
+    """Describe how good an encoder is: its kNN accuracy if there are labels, and its last figures in any case.
 
-    It is computed on the CPU, which leaves the memory of an accelerator to the training.
+    The computation runs on the CPU, so that the memory of an accelerator remains free for the training.
 
     Args:
-        glance: The encoder.
-        store: The folder of the images.
-        knn: How neighbours vote.
+        glance: Encoder to describe.
+        store: Folder of the store of images.
+        knn: Settings of the vote among neighbours.
 
     Returns:
-        One sentence for each line.
+        One sentence per line.
 
     Raises:
-        PipelineError: The store has images of another type than those that the encoder was trained on.
+        PipelineError: The images of the store differ in type from those that the encoder was trained on.
     """
     at = datetime.fromtimestamp(glance.written).strftime("%H:%M:%S")
     lines = [f"{glance.card.recipe.name}, {glance.progress} ({glance.place}, written at {at})"]
@@ -155,7 +156,7 @@ def describe(glance: Glance, store: Path, knn: Knn) -> list[str]:
     if len(np.unique(data.train.labels)) > 1 and len(data.val):
         lines += _neighbours(glance, data.train, data.val, knn)
     else:
-        lines.append("no kNN, which needs labels of two classes in the training images, and labels in validation")
+        lines.append("no kNN accuracy: it needs training images of two classes or more, and labelled validation images")
     for row, where, names in ((glance.figures, "", _SHOWN), (glance.held_out, ", on held-out images", _HELD_OUT)):
         known = {name: row[name] for name in names if row.get(name) is not None}
         if known:
@@ -165,10 +166,10 @@ def describe(glance: Glance, store: Path, knn: Knn) -> list[str]:
 
 
 def _neighbours(glance: Glance, bank: Labelled, asked: Labelled, knn: Knn) -> list[str]:
-    """Say which share of images get their class by their neighbours, and how much more they are than of each other."""
+    """Return lines on the kNN accuracy of the encoder, and on its gain over each of the others."""
     if bank.spec != glance.card.images:
         raise PipelineError(
-            f"the images of the store are not of the type that the encoder in {glance.place} was trained on."
+            f"the images of the store differ in type from those that the encoder in {glance.place} was trained on."
         )
     voters, queries = sample(bank, _BANK_IMAGES), sample(asked, _ASKED_IMAGES)
     actual, groups = asked.labels[queries], asked.groups[queries]
@@ -181,14 +182,14 @@ def _neighbours(glance: Glance, bank: Labelled, asked: Labelled, knn: Knn) -> li
     predictions = {name: predicted(encoder) for name, encoder in {_NOW: glance.encoder, **glance.beside}.items()}
     scores = score(actual, predictions, groups, _RESAMPLES, 0)
     lines = [
-        f"kNN: {(predictions[_NOW] == actual).mean():.1%} of {counted(len(queries), 'validation image')} are given "
-        f"their class by the {min(knn.k, len(voters))} nearest of {counted(len(voters), 'training image')}"
+        f"kNN: {(predictions[_NOW] == actual).mean():.1%} of {counted(len(queries), 'validation image')} are "
+        f"classified correctly by their {min(knn.k, len(voters))} nearest of {counted(len(voters), 'training image')}"
     ]
     for name in glance.beside:
         gain = scores.gain(_NOW, name, "accuracy")
         verdict = "no clear difference" if gain.low <= 0 <= gain.high else "better" if gain.low > 0 else "WORSE"
         lines.append(
-            f"over {name} ({(predictions[name] == actual).mean():.1%}), that is "
-            f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] points: {verdict}"
+            f"compared with {name} ({(predictions[name] == actual).mean():.1%}): "
+            f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] points, {verdict}"
         )
     return lines

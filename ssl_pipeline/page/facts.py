@@ -26,7 +26,7 @@ _ARMS = {
     "finetune": "pretrained, fine-tuned",
     "probe": "pretrained, frozen probe",
     "random": "random weights, same fine-tuning",
-    "start": "weights before pretraining, same fine-tuning",
+    "start": "starting weights, same fine-tuning",
     "scratch": "same network, trained from scratch",
 }
 """Arms that are compared at each label budget."""
@@ -295,6 +295,6 @@ def digests(places: Places, card: Mapping[str, Any]) -> list[tuple[str, str]]:
     named = {
         "Parameters of pretraining": "params_sha256",
         "Weights": "weights_sha256",
-        "Weights before pretraining": "start_sha256",
+        "Starting weights": "start_sha256",
     }
     return [("Images and labels", source), *((title, card[key]) for title, key in named.items() if card.get(key))]

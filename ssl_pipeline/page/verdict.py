@@ -14,7 +14,7 @@ __all__ = ["BASELINES", "Verdict", "percent", "read_images", "read_proof", "read
 T = TypeVar("T")
 
 BASELINES = {
-    "start": "the weights it started from",
+    "start": "the starting weights",
     "random_encoder": "the same encoder untrained",
 }
 """Key in the figures of linear_eval -> baseline that a summary compares the linear probe with."""

@@ -62,5 +62,5 @@ def test_beyond_500_classes_rows_are_taken_together(tmp_path: Path, monkeypatch:
     assert shares.shape == (334, 334)  # three classes each, and the last row has two
     assert shares[0, 0] == pytest.approx(3 / 10)
     assert shares[0, 333] == pytest.approx(7 / 10)
-    assert axes.get_ylabel() == "actual (images), 3 classes per row, under the name of the first"
+    assert axes.get_ylabel() == "actual (images), 3 classes per row, named after the first"
     assert [label.get_text() for label in axes.get_yticklabels()][:2] == ["class 0 (10)", "class 9 (30)"]

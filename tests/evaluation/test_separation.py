@@ -54,4 +54,4 @@ def test_views_that_keep_the_image_are_told_apart_and_views_that_do_not_are_not(
 def test_too_few_held_out_images_are_said_to_be_so(energy: Path, tmp_path: Path, count: int):
     report = separation(energy, split(tmp_path, count), policies(GENTLE), "global", CosineEnergy())
     assert (report["auroc"], report["interval"]) == (None, None)
-    assert report["reason"] == f"split 'val' has {count} images; telling pairs apart takes two"
+    assert report["reason"] == f"split 'val' has {count} images; separating pairs takes at least two"

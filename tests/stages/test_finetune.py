@@ -196,7 +196,7 @@ def test_a_run_that_is_interrupted_leaves_model_and_reports_of_the_last_one(monk
         (lambda split, labels: ["same"] * len(labels), "every label is 'same', so there is nothing to distinguish"),
         (
             lambda split, labels: [""] * len(labels) if split == "test" else as_they_are(split, labels),
-            "0 images of the",
+            "the number of labelled test images is 0",
         ),
     ],
     ids=["no labels", "one class", "no test"],
@@ -205,7 +205,7 @@ def test_a_run_that_is_interrupted_leaves_model_and_reports_of_the_last_one(monk
 def test_where_nothing_can_be_compared_one_line_says_why_and_the_pipeline_goes_on(relabel, reason):
     write_store(relabel)
     output = tune().output
-    assert output.startswith("finetune: nothing to compare, and no classifier: ")
+    assert output.startswith("finetune: nothing to compare and no classifier, because ")
     assert reason in output
     assert len(output.splitlines()) == 1
     assert json.loads((REPORTS / "details.json").read_text()) == {"labelled": False}

@@ -83,20 +83,20 @@ def test_what_is_judged_is_what_would_ship(project, stop_after, recipe):
         unfinished = look()
     assert files(project / ".work") == before
     assert unfinished[0].startswith(f"{recipe}, after 12 steps (.work/")
-    assert "40 validation images are given their class by the 20 nearest of 64 training images" in unfinished[1]
+    assert "40 validation images are classified correctly by their 20 nearest of 64 training images" in unfinished[1]
     assert unfinished[2].startswith("at step 12: loss ")
     assert "view recall" in unfinished[2]
     (work,) = project.glob(".work/*/")
     shutil.copytree(work, work.with_name("of_another_run"))  # older than the model to come
     assert CliRunner().invoke(pretrain, []).exit_code == 0
     finished = look()
-    assert finished[0].startswith(f"{recipe}, whose training is done (models/pretrain/encoder.safetensors")
+    assert finished[0].startswith(f"{recipe}, training finished (models/pretrain/encoder.safetensors")
     assert finished[1:] == unfinished[1:]
 
 
 def test_where_there_is_no_checkpoint_it_says_when_there_will_be(project):
     (line,) = look(1)
-    assert line.startswith("error: there is no checkpoint in .work, and no model in models/pretrain, that could be")
+    assert line.startswith("error: nothing to watch: there is no readable checkpoint in .work and no model in models/")
     assert line.endswith("after pretrain.checkpoint_minutes.")
 
 
@@ -109,7 +109,7 @@ def test_the_newest_that_can_be_read_is_judged_and_labels_are_not_needed(project
     newest.write_bytes(newest.read_bytes()[:-100])
     lines = look()
     assert lines[0].startswith("simclr, after 4 steps")
-    assert lines[1].startswith("no kNN, which needs labels")
+    assert lines[1].startswith("no kNN accuracy: it needs training images of two classes")
     assert lines[2].startswith("at step 4: loss ")
     newest.with_name("checkpoint.previous.pt").unlink()
     assert "checkpoint.pt is damaged." in look(1)[0]
@@ -138,16 +138,17 @@ def test_what_goes_on_from_weights_is_held_beside_its_start_and_its_best_step(pr
     best = state["held_out"]["best"]["step"]
     lines = look()
     assert re.fullmatch(
-        r"over the weights that the run started from \([\d.]+%\), that is [+-][\d.]+ \[[+-][\d.]+, [+-][\d.]+\] points: "
+        r"compared with the starting weights \([\d.]+%\): [+-][\d.]+ \[[+-][\d.]+, [+-][\d.]+\] points, "
         "(better|WORSE|no clear difference)",
         lines[2],
     )
-    assert sum(line.startswith(f"over step {best}, the best on held-out images") for line in lines) == (0 < best < 11)
+    others = [line for line in lines if line.startswith(f"compared with step {best}, the best on held-out images")]
+    assert len(others) == (0 < best < 11)
     assert lines[-1].startswith("at step 9, on held-out images: held out recall ")
 
     assert CliRunner().invoke(pretrain, []).exit_code == 0
     shipped = read_json(project / "reports" / "pretrain" / "details.json", "pretrain")["shipped_step"]
     assert shipped == read_card(project / "models" / "pretrain").shipped_step
     finished = look()
-    assert f"whose training is done, step {shipped} of which ships" in finished[0]
-    assert finished[2].startswith("over the weights that the run started from")
+    assert f"training finished; step {shipped} ships" in finished[0]
+    assert finished[2].startswith("compared with the starting weights")

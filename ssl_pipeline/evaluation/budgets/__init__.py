@@ -1,1 +1,1 @@
-"""What pretrained weights are worth when labels are few: arms that learn from the same labels."""
+"""The label-budget study: what pretrained weights are worth when labels are few."""

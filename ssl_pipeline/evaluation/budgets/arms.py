@@ -1,4 +1,4 @@
-"""How the arms of the label-budget study learn from the labels of one draw, and what they say of an image."""
+"""Train the arms of the label-budget study on the labels of one draw, and compute their class scores."""
 
 from math import ceil
 
@@ -27,26 +27,26 @@ Model = Frozen | Classifier
 
 
 class Learner:
-    """Learns one model at a time.
+    """A trainer of the study's models, one at a time.
 
     Args:
-        settings: The section `finetune`.
-        inputs: What is compared, and on what.
+        settings: Section `finetune` of params.yaml.
+        inputs: Encoders to compare, and the images to compare them on.
     """
 
     def __init__(self, settings: FinetuneConfig, inputs: BudgetInputs):
         self.config, self.data, self.card = settings, inputs.data, inputs.card
         self.registry, self.policy, self.precision = inputs.registry, inputs.policy, inputs.precision
-        self._lessons: tuple[Budget | None, dict[int, Lessons]] = None, {}  # of one budget, by draw
+        self._lessons: tuple[Budget | None, dict[int, Lessons]] = None, {}  # lessons of one budget, by draw
 
     def given(self, encoder: Encoder) -> Origin:
-        """Start from an encoder, the same in every draw."""
+        """Return an origin with one encoder, the same in every draw."""
         return Origin(
             lambda _: encoder, same=True, pool=self.data.train.split, card=self.card, device=self.precision.device
         )
 
     def random(self) -> Origin:
-        """Start from the pretrained encoder's network, which sees as much of colours, with random weights."""
+        """Return an origin with random weights and the pretrained encoder's network, in grey if that one sees grey."""
 
         def make(draw: int) -> Encoder:
             encoder = untrained(self.registry, self.card, self.seed(draw))
@@ -55,7 +55,7 @@ class Learner:
         return Origin(make, same=False, pool=self.data.train.split, card=self.card, device=self.precision.device)
 
     def logits(self, model: Model, part: Labelled, positions: Array) -> npt.NDArray[np.float32]:
-        """Return class scores (m, C) of the images at some positions of val or test."""
+        """Return class scores (m, C) of the images of val or test at positions (m,)."""
         if isinstance(model, Frozen):
             weight, bias = model.probe.weight, model.probe.bias
             features = model.origin.features(model.draw, part, positions)
@@ -66,8 +66,8 @@ class Learner:
         return np.asarray(features @ weight.T + bias)
 
     def fit(self, budget: Budget, origin: Origin, draw: int, strength: float) -> Frozen:
-        """Return the probe of a draw's labels on its encoder's features."""
-        if budget == "all" and origin.same and draw > 0:  # the same labels and features again
+        """Return a probe fitted to a draw's labels on the features of its encoder."""
+        if budget == "all" and origin.same and draw > 0:  # the same labels and features as in draw 0
             return Frozen(origin, draw, origin.probes[0])
         chosen, labels = self.drawn(budget, draw), self.data.train.labels
         features = origin.features(draw, self.data.train, chosen)
@@ -77,12 +77,12 @@ class Learner:
         """Fine-tune a draw's encoder, with its probe as the head."""
         weight, bias = (torch.from_numpy(value) for value in (origin.probes[draw].weight, origin.probes[draw].bias))
         classifier = Classifier(origin.encoder(draw), weight, bias)
-        # statistics of the whole pool say more than those of some tens of images
+        # statistics of the whole pool are more reliable than those of a few dozen images
         few = len(self.drawn(budget, draw)) < self.config.batch_size
         return self._train(classifier, budget, draw, rate, keep_statistics=few)
 
     def train_from_scratch(self, budget: Budget, _: Origin, draw: int, rate: float) -> Classifier:
-        """Train random weights as one usually does: the head as torch draws one, statistics from the batches."""
+        """Train random weights in the usual way: with torch's initial head, and statistics from the batches."""
         encoder, seed = untrained(self.registry, self.card, self.seed(draw)), self.seed(draw)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -93,7 +93,7 @@ class Learner:
     def _train(
         self, classifier: Classifier, budget: Budget, draw: int, rate: float, *, keep_statistics: bool
     ) -> Classifier:
-        """Train a classifier on the labels of a draw: the same views and steps for every arm."""
+        """Train a classifier on the labels of a draw, with the same views and steps for every arm."""
         finetune(
             classifier,
             self.lessons(budget, draw),
@@ -105,7 +105,7 @@ class Learner:
         return classifier
 
     def lessons(self, budget: Budget, draw: int) -> Lessons:
-        """Return what every arm learns from in a draw of a budget; those of another budget are forgotten."""
+        """Return the lessons that all arms share in a draw of a budget; only those of the latest budget are cached."""
         if self._lessons[0] != budget:
             self._lessons = budget, {}
         known = self._lessons[1]
@@ -117,10 +117,10 @@ class Learner:
         return known[draw]
 
     def seed(self, draw: int) -> int:
-        """Return the seed of a draw's random weights, views and order of images."""
+        """Return the seed of a draw, for its random weights, its views and the order of its images."""
         return int(hash64(self.config.seed, "finetune", draw)) >> 1
 
     def drawn(self, budget: Budget, draw: int) -> Array:
-        """Return positions of the training images whose labels a draw may use."""
+        """Return the positions of the training images whose labels a draw may use."""
         train = self.data.train
         return draw_labels(train.ids, train.labels, budget, self.config.seed, draw)

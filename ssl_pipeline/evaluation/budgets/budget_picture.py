@@ -1,4 +1,4 @@
-"""The label-budget curve as a picture."""
+"""Plot of the label-budget curve."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,19 +12,19 @@ __all__ = ["draw_budgets"]
 _STYLE_OF_ARM: dict[Arm, tuple[str, str, str]] = {
     "finetune": ("pretrained, fine-tuned", BLUE, "o"),
     "probe": ("pretrained, frozen probe", GREEN, "s"),
-    "random": ("random weights, fine-tuned alike", PINK, "v"),
-    "scratch": ("same network from scratch", VERMILION, "^"),
-    "start": ("what pretraining started from, fine-tuned alike", SKY, "D"),
+    "random": ("random weights, same fine-tuning", PINK, "v"),
+    "scratch": ("same network, trained from scratch", VERMILION, "^"),
+    "start": ("starting weights, same fine-tuning", SKY, "D"),
 }
 
 
 def draw_budgets(verdicts: Sequence[Verdict], classes: int, path: Path) -> None:
-    """Draw accuracy against labels per class, a line for each arm, with 95% intervals.
+    """Draw accuracy against labels per class, with one line per arm and 95% intervals.
 
     Args:
-        verdicts: The verdicts of one or more budgets.
-        classes: How many classes there are; `all` stands at the mean number of images of a class.
-        path: A .png.
+        verdicts: Verdicts of one or more budgets.
+        classes: Number of classes; the budget `all` is drawn at the mean number of labelled images per class.
+        path: Path of the PNG to write.
     """
     from matplotlib.figure import Figure
 
@@ -34,7 +34,7 @@ def draw_budgets(verdicts: Sequence[Verdict], classes: int, path: Path) -> None:
     shown = [(arm, style) for arm, style in _STYLE_OF_ARM.items() if arm in verdicts[0].accuracy]
     for number, (arm, (label, colour, marker)) in enumerate(shown):
         estimates = [verdict.accuracy[arm] for verdict in verdicts]
-        aside = 1.04 ** (number - (len(shown) - 1) / 2)  # intervals would hide each other
+        aside = 1.04 ** (number - (len(shown) - 1) / 2)  # shifted, or intervals would hide each other
         axes.errorbar(
             [count * aside for count in counts],
             [100 * found.value for found in estimates],
@@ -55,7 +55,7 @@ def draw_budgets(verdicts: Sequence[Verdict], classes: int, path: Path) -> None:
     axes.set_title(f"Mean of {verdicts[0].draws} draws of labels, 95% intervals", fontsize="medium")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(frameon=False, loc="outside lower center", ncols=2)  # where it hides no interval
+    figure.legend(frameon=False, loc="outside lower center", ncols=2)  # below the axes, where it hides no interval
     figure.savefig(path, metadata={"Software": None})  # so that the bytes depend on the figures alone
 
 

@@ -1,4 +1,4 @@
-"""The label-budget study in words, and its table."""
+"""Results of the label-budget study as sentences and as a table."""
 
 from collections.abc import Sequence
 
@@ -12,59 +12,60 @@ from ssl_pipeline.evaluation.report import Table
 __all__ = ["budget_table", "conclusion"]
 
 _FOOTNOTE = """\
-Accuracy on {images}, mean of {draws} draws of labels, with its 95% interval over draws and test images; differences
-± half of theirs.
+Accuracies are on {images}, averaged over {draws} draws of labels, with 95% intervals over draws and test images;
+differences are given ± half the width of their interval.
 {control}: the same network, with {weights}.
-It learns as the pretrained encoder does: the head starts from a probe of the encoder's own features, and batch norms
-have statistics of the same images. From scratch: random weights and a random head, with statistics of the batches, as
-one trains without pretraining. All learn from the same labels, views and steps. Every learning rate was chosen from one
-grid on validation images, by each arm for itself.
+It is trained like the pretrained encoder: the head starts from a probe of the encoder's own features, and batch norms
+have the statistics of the same images. From scratch: random weights and a random head, with statistics of the batches,
+as in training without pretraining. All arms learn from the same labels and views, for the same number of steps. Each
+arm chooses its learning rate from the same grid on validation images.
 {luck}
-p: of the less certain of the two differences, after Holm's correction over the budgets; below 0.05 it counts."""
+p is the p-value of the less certain of the two differences, after Holm's correction over the budgets; a difference is
+significant if p is below 0.05."""
 
 _WEIGHTS_OF_CONTROL: dict[Arm, str] = {
-    "random": "other weights in each draw",
-    "start": "the weights that pretraining was given",
+    "random": "new random weights in each draw",
+    "start": "the weights that pretraining started from",
 }
 
 
 def conclusion(verdicts: Sequence[Verdict], groups: npt.NDArray[np.int64], judged: str = PRETRAINING) -> list[str]:
-    """Return the verdict: a line on all budgets, a line for each, and how to read them.
+    """Return the verdict: one line on all budgets, one line on each, and notes on how to read them.
 
     Args:
-        verdicts: The verdicts of one or more budgets.
-        groups: (n_test,) numbers of the test images' groups, equal for images of one group.
-        judged: What is judged, in words.
+        verdicts: Verdicts of one or more budgets.
+        groups: Group numbers of the test images (n_test,), equal for images of one group.
+        judged: Subject of the verdict, in words.
     """
     lines = [sentence(verdict, judged) for verdict in verdicts]
     return [overall(verdicts, judged), *lines, *_footnote(verdicts[0], groups).splitlines()]
 
 
 def _footnote(verdict: Verdict, groups: npt.NDArray[np.int64]) -> str:
-    """Say how to read the verdict."""
+    """Return notes on how to read the verdict."""
     count = len(np.unique(groups))
-    images = f"{len(groups)} test images" + (f" of {count} groups" if count < len(groups) else "")
+    images = f"{len(groups)} test images" + (f" in {count} groups" if count < len(groups) else "")
     if verdict.encoders > 1:
-        luck = f"The pretrained arms are means of {verdict.encoders} encoders, whose spread the intervals hold."
+        luck = f"The pretrained arms are means of {verdict.encoders} encoders, whose spread the intervals include."
     elif verdict.control == "start":
-        luck = "Intervals are given this one pretrained encoder: those of other seeds would differ (finetune.encoders)."
+        luck = "Intervals hold for this one pretrained encoder; those of other seeds would differ (finetune.encoders)."
     else:
         luck = (
-            "Intervals are given this one pretrained encoder. Differences from random weights allow for its luck,\n"
-            "which they take to be that of random weights; finetune.encoders measures it."
+            "Intervals hold for this one pretrained encoder. Differences from random weights allow for its luck,\n"
+            "assuming that it varies as much as random weights do; finetune.encoders measures this."
         )
     control, weights = CONTROLS[verdict.control].capitalize(), _WEIGHTS_OF_CONTROL[verdict.control]
     return _FOOTNOTE.format(images=images, draws=verdict.draws, control=control, weights=weights, luck=luck)
 
 
 def budget_table(outcomes: Sequence[Outcome], arms: Sequence[Arm]) -> Table:
-    """Return the table: a row for each budget, encoder and draw, the arms side by side."""
+    """Return the table, with one row per budget, encoder and draw, and the arms side by side."""
     named = (*arms, *(f"{arm}_balanced" for arm in arms), *(f"{arm}_chosen" for arm in arms))
     return Table(["budget", "images", "encoder", "draw", *named], _rows(outcomes, arms))
 
 
 def _rows(outcomes: Sequence[Outcome], arms: Sequence[Arm]) -> list[list[object]]:
-    """Return the rows of the table; cells are empty where an arm has one encoder only."""
+    """Return the rows of the table; for further encoders, the cells of arms with a single encoder are empty."""
     rows: list[list[object]] = []
     for budget, encoder, draw in dict.fromkeys((outcome.budget, outcome.encoder, outcome.draw) for outcome in outcomes):
         outcome_of_arm = {

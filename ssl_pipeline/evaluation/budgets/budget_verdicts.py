@@ -1,15 +1,16 @@
-"""From outcomes to sentences: means, paired differences, their intervals, and what can be said of them.
+"""Turn outcomes into verdicts: means, paired differences and their intervals, and sentences on what they show.
 
-Pretraining `helped` where the fine-tuned encoder is better than random weights that are alike in all else, and better
-than ordinary training from scratch too. The first says that it is the weights and not the head or the statistics, of
-any encoder that was pretrained so: the interval allows for the luck of this one. The second says that one gains by
-this one: random weights that are treated like pretrained ones are often the worse for it, and to be better than those
-alone is of no use to anybody. Pretraining `hurt` where the encoder is worse than random weights alike in all else.
-Where pretraining started from given weights, these take the place of random ones.
+Pretraining `helped` if the fine-tuned encoder is better than random weights under otherwise equal conditions, and also
+better than ordinary training from scratch. The first comparison shows that the gain comes from the weights, and not
+from the head or the statistics; its interval allows for the luck of this encoder, so that it holds for any encoder that
+is pretrained this way. The second comparison shows that this encoder is of practical use: random weights often suffer
+from being treated like pretrained ones, and a gain over those alone helps nobody. Pretraining `hurt` if the encoder is
+worse than random weights under otherwise equal conditions. If pretraining started from weights, these replace the
+random ones.
 
-Each budget has one p-value: of `helped` the larger of the two, which is that of both being true (Berger 1982,
-Technometrics 24(4)). What is said follows from it after Holm's correction over the budgets, so that the probability of
-a single false word in the whole verdict is 5% at most.
+Each budget has one p-value. For `helped` it is the larger of the two, the p-value of both being true (Berger 1982,
+Technometrics 24(4)). The wording depends on it after Holm's correction over the budgets, so that the probability of a
+false finding anywhere in the verdict is at most 5%.
 """
 
 from collections.abc import Sequence
@@ -27,31 +28,31 @@ from ssl_pipeline.evaluation.statistics.proportions import LEVEL
 
 __all__ = ["CONTROLS", "Verdict", "headline", "judge_budgets", "metrics", "overall", "sentence"]
 
-CONTROLS: dict[Arm, str] = {"random": "random weights", "start": "what it started from"}
-"""The arms that may differ from the fine-tuned one in the weights alone, in words."""
+CONTROLS: dict[Arm, str] = {"random": "random weights", "start": "its starting weights"}
+"""Control arm, which differs from the fine-tuned arm in the weights alone -> its name in sentences."""
 
 PRETRAINING = "pretraining"
-"""What a verdict is on, where something was learned from the images."""
+"""Subject of a verdict if the encoder learned from the images."""
 
 _FINDING_WORDS = {1: "helped", 0: "no clear difference", -1: "hurt"}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one budget showed.
+    """The result at one budget.
 
     Attributes:
-        budget: Labels per class.
-        images: Labelled images learned from.
-        draws: How many draws of labels.
-        encoders: How many pretrained encoders.
-        accuracy: Arm -> mean over encoders and draws, with its interval.
-        balanced_accuracy: Arm -> mean over encoders and draws.
+        budget: Number of labels per class.
+        images: Number of labelled training images.
+        draws: Number of draws of labels.
+        encoders: Number of pretrained encoders.
+        accuracy: Arm -> mean accuracy over encoders and draws, with its interval.
+        balanced_accuracy: Arm -> mean balanced accuracy over encoders and draws.
         chosen: Arm -> learning rate, or the probe's strength.
         gains: Other arm -> paired difference in accuracy, fine-tuned minus that arm.
-        control: The arm that differs in the weights alone: random ones, or those that pretraining started from.
-        p: The p-value of what is found, after Holm's correction over the budgets.
-        finding: 1: pretraining helped; -1: pretraining hurt; 0: no clear difference.
+        control: Arm that differs in the weights alone: random weights, or those that pretraining started from.
+        p: The p-value of the finding, after Holm's correction over the budgets.
+        finding: Sign of the effect: 1, pretraining helped; -1, pretraining hurt; 0, no clear difference.
     """
 
     budget: Budget
@@ -68,11 +69,11 @@ class Verdict:
 
 
 def judge_budgets(outcomes: Sequence[Outcome], groups: npt.NDArray[np.int64]) -> list[Verdict]:
-    """Return one verdict for each budget, in the order in which they come.
+    """Return one verdict per budget, in the order in which the budgets first occur.
 
     Args:
         outcomes: Outcomes of every budget, arm, encoder and draw.
-        groups: (n_test,) numbers of the test images' groups, equal for images of one group.
+        groups: Group numbers of the test images (n_test,), equal for images of one group.
     """
     budgets = list(dict.fromkeys(outcome.budget for outcome in outcomes))
     arms = [arm for arm in ARMS if any(outcome.arm == arm for outcome in outcomes)]
@@ -112,7 +113,7 @@ def judge_budgets(outcomes: Sequence[Outcome], groups: npt.NDArray[np.int64]) ->
 
 
 def _correct(outcomes: Sequence[Outcome], budget: Budget, arm: Arm) -> npt.NDArray[np.int64]:
-    """Return which test images an arm classified correctly: (encoders, draws, images); one encoder if it is random."""
+    """Return which test images an arm classified correctly, (encoders, draws, images); other arms have one encoder."""
     matching = [outcome for outcome in outcomes if (outcome.budget, outcome.arm) == (budget, arm)]
     encoders = len({outcome.encoder for outcome in matching})
     ordered = sorted(matching, key=lambda outcome: (outcome.encoder, outcome.draw))
@@ -121,18 +122,18 @@ def _correct(outcomes: Sequence[Outcome], budget: Budget, arm: Arm) -> npt.NDArr
 
 
 def _chance(over_control: Estimate, over_scratch: Estimate) -> float:
-    """Return the p-value of what a budget seems to show."""
+    """Return the p-value of the effect at one budget, before correction."""
     if over_control.mean < 0:
         return over_control.p
     return max(over_control.p, over_scratch.p if over_scratch.mean > 0 else 1.0)
 
 
 def sentence(verdict: Verdict, judged: str = PRETRAINING) -> str:
-    """Return one plain line on one budget.
+    """Return a sentence on one budget, and the accuracy of the frozen probe.
 
     Args:
-        verdict: The verdict.
-        judged: What is judged, in words.
+        verdict: Verdict on the budget.
+        judged: Subject of the verdict, in words.
     """
     means, gains = {arm: _percent(value) for arm, value in verdict.accuracy.items()}, verdict.gains
     finding = f"{judged} {_FINDING_WORDS[verdict.finding]}" if verdict.finding else _FINDING_WORDS[0]
@@ -146,11 +147,11 @@ def sentence(verdict: Verdict, judged: str = PRETRAINING) -> str:
 
 
 def overall(verdicts: Sequence[Verdict], judged: str = PRETRAINING) -> str:
-    """Return one plain line on all budgets.
+    """Return one sentence on all budgets.
 
     Args:
-        verdicts: The verdicts of one or more budgets.
-        judged: What is judged, in words.
+        verdicts: Verdicts of one or more budgets.
+        judged: Subject of the sentence, in words.
     """
     phrases = _FINDING_WORDS | {0: f"made {_FINDING_WORDS[0]}"}
     verdicts_of = {sign: [verdict for verdict in verdicts if verdict.finding == sign] for sign in phrases}
@@ -168,10 +169,10 @@ def _capital(words: str) -> str:
 
 
 def headline(verdicts: Sequence[Verdict]) -> dict[str, float]:
-    """Return accuracies after fine-tuning at the first budget and the last, and the gain over random weights at first.
+    """Return the accuracies after fine-tuning at the first and last budget, and the gain over the control at the first.
 
     Args:
-        verdicts: The verdicts of one or more budgets. With one alone there is no last.
+        verdicts: Verdicts of one or more budgets; with a single one, the last budget is left out.
     """
     first, last = verdicts[0], verdicts[-1]
     many = {"many_labels": last.accuracy["finetune"].value} if len(verdicts) > 1 else {}
@@ -220,7 +221,7 @@ def _p(value: float) -> str:
 
 
 def _listed(phrases: Sequence[str]) -> str:
-    """Return phrases as one, with a comma before "and": there is an "and" within them, too."""
+    """Join phrases with a comma before "and", because the phrases themselves contain an "and"."""
     return ", ".join([*phrases[:-1], f"and {phrases[-1]}"]) if len(phrases) > 1 else phrases[0]
 
 

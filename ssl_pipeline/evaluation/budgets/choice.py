@@ -1,4 +1,4 @@
-"""Choosing a learning rate or a strength on validation images, and the models that are final once it is chosen."""
+"""Choose a learning rate or a probe's strength on validation images, and train the final models with the choice."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from ssl_pipeline.evaluation.budgets.outcome import Arm
 __all__ = ["Contestant", "Final", "final_models", "model_count"]
 
 _CHOOSING_DRAWS = 2
-"""Draws in which the whole grid is run; the others take over what was chosen. With all labels, draws hold the same, and
-one is enough."""
+"""Number of draws in which the whole grid is run; the other draws adopt the choice. With all labels the draws are
+identical, and one is enough."""
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """One kind of model that is chosen and learned at a budget: the probe of an arm's encoders, or the arm itself.
+    """One kind of model to choose and train at a budget: the probe of an arm's encoders, or the arm itself.
 
     Attributes:
-        arm: The name by which it is reported; None: it is only what an arm's heads start from.
-        origins: What it starts from, the encoder that ships first.
-        values: The grid to choose from.
-        learn: Function that learns a model, given a budget, an origin, a draw and a value of the grid.
+        arm: Arm under which it is reported; None if it only initialises the heads of an arm.
+        origins: Origins that it starts from; the encoder that ships comes first.
+        values: Grid of learning rates or strengths to choose from.
+        learn: Function that trains a model, given a budget, an origin, a draw and a value of the grid.
     """
 
     arm: Arm | None
@@ -36,13 +36,13 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Final:
-    """A model that is tested.
+    """A model to test.
 
     Attributes:
-        encoder: The number of the origin, from 0.
-        draw: The number of the draw of labels, from 0.
-        chosen: Its learning rate, or the probe's strength.
-        model: What was learned.
+        encoder: Number of the origin, from 0.
+        draw: Number of the draw of labels, from 0.
+        chosen: Chosen learning rate, or the probe's strength.
+        model: Trained model.
     """
 
     encoder: int
@@ -52,20 +52,20 @@ class Final:
 
 
 def model_count(learner: Learner, budget: Budget, entry: Contestant) -> int:
-    """Return how many models an entry learns at a budget."""
+    """Return the number of models that an entry trains at a budget."""
     return learner.config.draws * len(entry.origins) + _choosing_draws(learner, budget) * (len(entry.values) - 1)
 
 
 def final_models(learner: Learner, budget: Budget, entry: Contestant, advance: Callable[[], object]) -> Iterator[Final]:
-    """Return the final model of each encoder and draw, with the value that was chosen on the first encoder.
+    """Yield the final model of each encoder and draw, with the value that was chosen on the first encoder.
 
-    Those of the choice are not trained again.
+    Models that were trained for the choice are reused.
 
     Args:
-        learner: Learner of the models.
-        budget: Labels per class.
-        entry: The kind of model that is learned.
-        advance: Function that is called after each model.
+        learner: Trainer of the models.
+        budget: Number of labels per class.
+        entry: Kind of model to train.
+        advance: Function to call after each model.
     """
 
     def learn(encoder: int, draw: int, value: float) -> Model:
@@ -94,7 +94,7 @@ def _choosing_draws(learner: Learner, budget: Budget) -> int:
 
 
 def _score(learner: Learner, budget: Budget, models: Sequence[Model]) -> tuple[float, float]:
-    """Return mean accuracy on the validation images that a budget affords, and log-likelihood, as few images tie."""
+    """Return mean accuracy on the validation images that a budget affords, and their log-likelihood to break ties."""
     val, scores = learner.data.val, []
     for draw, model in enumerate(models):
         chosen = draw_labels(val.ids, val.labels, budget, learner.config.seed, draw)

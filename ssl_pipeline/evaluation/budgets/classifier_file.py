@@ -1,4 +1,4 @@
-"""The classifier as a product: classifier.onnx, or the reason why there is none."""
+"""Write the classifier as classifier.onnx, or the reason why there is none."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,17 +21,17 @@ def write_tuned(
     originals: Sequence[Original],
     rebuild: Callable[[Path], Sequence[str]],
 ) -> None:
-    """Write classifier.onnx and prove that it computes what was trained.
+    """Write classifier.onnx and verify that it computes the same as the trained classifier.
 
     Args:
-        models: The folder that receives it.
-        tuned: What was trained.
-        backbone: backbone.onnx, whose operator set the classifier's graph takes over.
-        originals: Images at their own shapes, for the proof.
+        models: Folder to write to.
+        tuned: Trained classifier.
+        backbone: Path of backbone.onnx, whose operator set the classifier's graph uses.
+        originals: Images in their original shapes, for the verification.
         rebuild: Folder -> command that rebuilds the folder's model in a new process; see `parity.verify`.
 
     Raises:
-        PipelineError: The graph computes something else.
+        PipelineError: The graph differs from the trained classifier by more than the bounds allow.
     """
     model, card, classes, budget = tuned
     model.cpu()
@@ -49,12 +49,12 @@ def write_tuned(
 
 
 def _origin(backbone: Path) -> dict[str, str]:
-    """Return which backbone it is, and what it says of data and licence, which are those of the classifier, too."""
+    """Return metadata on the classifier's origin: the backbone's digest, and the data and licence that it declares."""
     said = read_metadata(open_session(backbone))
     inherited: dict[str, str] = {name: said[name] for name in ("data_sha256", "licence") if name in said}
     return {**inherited, "backbone_sha256": sha256(backbone)}
 
 
 def write_obstacle(models: Path, reason: str) -> None:
-    """Write no_classifier.json, which says why there is no classifier."""
+    """Write no_classifier.json, which gives the reason why there is no classifier."""
     write_json(models / "no_classifier.json", {"classifier": None, "reason": reason})

@@ -1,4 +1,4 @@
-"""The contest of the arms: every one of them at every budget, on the same draws of labels."""
+"""The contest of the arms: every arm at every budget, on the same draws of labels."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +23,7 @@ from ssl_pipeline.training.run import deterministic
 __all__ = ["MAX_PROCESSES", "compete"]
 
 MAX_PROCESSES = 4
-"""Processes that learn at a time: each takes as much memory as the first one."""
+"""Largest number of processes that train at once; each takes as much memory as the first."""
 
 
 def compete(
@@ -35,12 +35,12 @@ def compete(
     """Run every arm at every budget and draw.
 
     Args:
-        settings: The section `finetune`.
-        inputs: What is compared, and on what; `obstacle` finds nothing on its data.
-        reopen: Function that opens the same inputs in another process, to which it is sent: small networks keep
-            several cores busy only where each trains one of its own. None: this process does it all.
-        ship: Function that is given the classifier, the fine-tuned model of the largest budget's first draw, as soon as
-            it has been trained, in this process: others go on while it works.
+        settings: Section `finetune` of params.yaml.
+        inputs: Encoders to compare, and the images to compare them on; `obstacle` must return None for its data.
+        reopen: Function that opens the same inputs in another process, to which it is sent. Small networks keep several
+            cores busy only if each core trains its own network. None: this process does all the work.
+        ship: Function to call with the classifier, the fine-tuned model of the largest budget's first draw, as soon as
+            it has been trained. It runs in this process while the others continue.
 
     Returns:
         Outcomes of every budget, arm, encoder and draw.
@@ -55,7 +55,7 @@ def compete(
         def work(number: int, advance: Callable[[], object]) -> list[Outcome]:
             outcomes = contest.run(number, advance, lambda info: progress.update(task, info=info))
             if number == 0:
-                assert contest.classifier is not None  # it comes of the first job
+                assert contest.classifier is not None  # the first job trains it
                 ship(contest.classifier)
             return outcomes
 
@@ -67,7 +67,7 @@ def compete(
             lambda done: progress.update(task, completed=done),
         )
         try:
-            torch.set_num_threads(threads // processes)  # as many whether helpers come or not: the figures depend on it
+            torch.set_num_threads(threads // processes)  # the figures depend on it, with and without helpers
             found = crew.run()
         finally:
             torch.set_num_threads(threads)
@@ -76,9 +76,9 @@ def compete(
 
 
 class _Jobs:
-    """The jobs of a contest: each is one budget of the models that start from the same encoders.
+    """The jobs of a contest; each job is one budget of the models that start from the same encoders.
 
-    The largest budget comes first, and in it the pretrained encoder: of it comes the classifier.
+    The largest budget of the pretrained encoder comes first, because it yields the classifier.
     """
 
     def __init__(self, settings: FinetuneConfig, inputs: BudgetInputs):
@@ -90,11 +90,11 @@ class _Jobs:
 
     @property
     def parts(self) -> list[int]:
-        """How many models each job learns."""
+        """Number of models that each job trains."""
         return [sum(model_count(self._learner, budget, entry) for entry in family) for budget, family in self.jobs]
 
     def run(self, number: int, advance: Callable[[], object], tell: Callable[[str], None]) -> list[Outcome]:
-        """Do a job; return the outcomes of its models."""
+        """Run a job and return the outcomes of its models."""
         (budget, family), outcomes = self.jobs[number], []
         with deterministic():
             for entry in family:
@@ -112,14 +112,14 @@ class _Jobs:
 def _prepare(
     settings: FinetuneConfig, reopen: Callable[[], BudgetInputs], threads: int
 ) -> Callable[[int, Callable[[], object]], list[Outcome]]:
-    """Return what does jobs in another process."""
+    """Return a function that runs jobs in another process."""
     torch.set_num_threads(threads)
     contest = _Jobs(settings, reopen())
     return lambda number, advance: contest.run(number, advance, lambda _: None)
 
 
 def _families(settings: FinetuneConfig, inputs: BudgetInputs, learner: Learner) -> list[list[Contestant]]:
-    """Return all that learns at a budget, by what it starts from: a probe comes before the arm whose heads do."""
+    """Return the contestants at a budget, grouped by origin; a probe precedes the arm whose heads start from it."""
     strengths, rates = settings.strengths, settings.learning_rates
     pretrained = [learner.given(one) for one in (inputs.encoder, *inputs.further)]
     random = [learner.random()]
@@ -140,7 +140,7 @@ def _families(settings: FinetuneConfig, inputs: BudgetInputs, learner: Learner) 
 
 
 def _outcome(learner: Learner, budget: Budget, arm: Arm, final: Final) -> Outcome:
-    """Look at the test split."""
+    """Evaluate a final model on the test split."""
     test, images = learner.data.test, len(learner.drawn(budget, final.draw))
     correct = learner.logits(final.model, test, np.arange(len(test))).argmax(axis=1) == test.labels
     balanced = mean_of_strata(correct, test.labels)

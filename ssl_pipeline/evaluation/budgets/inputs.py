@@ -1,4 +1,4 @@
-"""What the label-budget study reads: the pretrained encoder, others of the same network, and the labelled images."""
+"""Inputs of the label-budget study: the pretrained encoder, other weights of its network, and the labelled images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,17 +24,17 @@ __all__ = ["BudgetInputs", "read_inputs", "view_policy"]
 
 @dataclass(frozen=True)
 class BudgetInputs:
-    """What is compared, and on what.
+    """Encoders to compare, and the images to compare them on.
 
     Attributes:
         data: Labelled images of the three splits, and the names of the classes.
-        encoder: The pretrained encoder, cut at the layer that ships; its weights are left as they are.
+        encoder: Pretrained encoder, cut at the layer that ships; the study does not change its weights.
         card: Card of the encoder.
-        registry: The registry that has the network, for random weights.
+        registry: Registry of the backbones, from which the network is built with random weights.
         policy: Policy of the views to train on.
         precision: Precision of training, and the device to train on.
-        further: Encoders that were pretrained as `encoder` was, with other seeds.
-        start: The encoder with the weights that pretraining started from; None: they were random.
+        further: Encoders that were pretrained like `encoder`, with other seeds.
+        start: Encoder with the weights that pretraining started from; None if they were random.
     """
 
     data: LabelledSplits
@@ -50,18 +50,18 @@ class BudgetInputs:
 def read_inputs(
     settings: FinetuneConfig, registry: Registry, policies: Policies, *, store: Path, pretrain: Path, backbone: Path
 ) -> BudgetInputs:
-    """Open all that the study needs.
+    """Open everything that the study needs.
 
     Args:
-        settings: The section `finetune`.
-        registry: The registry that has the backbones.
+        settings: Section `finetune` of params.yaml.
+        registry: Registry of the backbones.
         policies: Policies of the views.
-        store: The folder of the images.
-        pretrain: The folder of the pretrained model.
-        backbone: The exported file, which says what layer ships.
+        store: Folder of the store of images.
+        pretrain: Folder of the pretrained model.
+        backbone: Path of backbone.onnx, whose metadata names the layer that ships.
 
     Raises:
-        ConfigError: There is no such kind of view, or one of `finetune.encoders` cannot be used.
+        ConfigError: The kind of view is unknown or has another size, or one of `finetune.encoders` cannot be used.
         PipelineError: A product is missing or damaged.
     """
     data = read_labelled(store)
@@ -85,9 +85,9 @@ def view_policy(policies: Mapping[str, Policy], kind: str, size: int) -> Policy:
     """Return the policy of the views to fine-tune on.
 
     Args:
-        policies: Kind -> policy, as the stage augment resolved them.
-        kind: `finetune.view`.
-        size: Side of the images that the encoder was trained on, px: what ships resizes to it.
+        policies: Kind of view -> policy, as the stage augment resolved it.
+        kind: Kind of view, `finetune.view`.
+        size: Side in px of the images that the encoder was trained on, to which the shipped model resizes.
 
     Raises:
         ConfigError: There is no such kind, or its views have another size.
@@ -96,7 +96,7 @@ def view_policy(policies: Mapping[str, Policy], kind: str, size: int) -> Policy:
         raise ConfigError(f"finetune.view: unknown kind of view '{kind}'. Known: {', '.join(sorted(policies))}.")
     if policies[kind].size != size:
         raise ConfigError(
-            f"finetune.view: views of kind '{kind}' have {policies[kind].size} px, the encoder was trained on {size}: "
-            f"set augment.views.{kind}.size: {size}, or choose another kind."
+            f"finetune.view: views of kind '{kind}' have {policies[kind].size} px, but the encoder was trained on "
+            f"{size} px: set augment.views.{kind}.size: {size}, or choose another kind."
         )
     return policies[kind]

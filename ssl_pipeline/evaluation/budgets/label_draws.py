@@ -1,4 +1,4 @@
-"""Which labels may be used: all that there are, and the few of them that a label budget draws."""
+"""Draw the labels that a label budget allows."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -21,21 +21,21 @@ def in_words(budget: Budget) -> str:
 
 
 def obstacle(data: LabelledSplits) -> str | None:
-    """Say why nothing can be compared on this data, in words; None where it can."""
+    """Return the reason why this data allows no comparison, in words; None if it allows one."""
     if not data.classes:
         return "no image has a label"
     if len(data.classes) == 1:
         return f"every label is '{data.classes[0]}', so there is nothing to distinguish"
     learnable = len(np.unique(data.train.labels))
     if learnable < 2:
-        return f"the training images have labels of {learnable} of {len(data.classes)} classes, and two are needed"
+        return f"the training images have labels of {learnable} of {len(data.classes)} classes; two or more are needed"
     if len(data.test) < 2:
-        return f"{len(data.test)} images of the test split have a label, too few to measure accuracy"
+        return f"the number of labelled test images is {len(data.test)}, too few to measure accuracy"
     return None
 
 
 def affordable(budgets: Sequence[Budget], labels: Array) -> list[Budget]:
-    """Return the budgets that differ on these labels, the smallest first: one that no class exceeds is `all`."""
+    """Return the budgets that differ on these labels, smallest first; a budget that no class exceeds becomes `all`."""
     largest = np.bincount(labels).max()
     counts: list[Budget] = sorted({budget for budget in budgets if budget != "all" and budget < largest})
     everything = any(budget == "all" or budget >= largest for budget in budgets)
@@ -43,17 +43,17 @@ def affordable(budgets: Sequence[Budget], labels: Array) -> list[Budget]:
 
 
 def draw_labels(ids: npt.NDArray[np.uint64], labels: Array, budget: Budget, seed: int, draw: int) -> Array:
-    """Choose the images whose labels may be used; a class that has fewer than the budget gives all of them.
+    """Choose the images whose labels may be used; a class with fewer labels than the budget contributes all of them.
 
     Args:
-        ids: (n,) identities of the images.
-        labels: (n,) class numbers.
-        budget: Labels per class.
+        ids: Ids of the images (n,).
+        labels: Class numbers (n,).
+        budget: Number of labels per class.
         seed: Seed of the study.
-        draw: The number of the draw. What a larger budget chooses in a draw holds what a smaller one does.
+        draw: Number of the draw. Within a draw, a larger budget includes the images of a smaller one.
 
     Returns:
-        Positions (m,), ascending.
+        Positions (m,) of the chosen images, ascending.
     """
     if budget == "all":
         return np.arange(len(ids))

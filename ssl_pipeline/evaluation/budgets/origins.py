@@ -1,4 +1,4 @@
-"""What the arms of the label-budget study start from: encoders that are alike in all but their weights."""
+"""Starting points of the arms of the label-budget study: encoders that differ only in their weights."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -24,26 +24,27 @@ Array = npt.NDArray[np.int64]
 Features = npt.NDArray[np.float32]
 
 _MAX_KEPT_EMBEDDINGS = (
-    4  # embeddings of two draws' images for learning and for choosing: a grid of strengths asks for them again
+    4  # embeddings of training and validation images in two draws, which a grid of strengths needs repeatedly
 )
 
 
 class Origin:
-    """The encoders of one kind of weights: the same one in every draw of labels, or another in each.
+    """The encoders of one kind of weights: one encoder for all draws of labels, or a new one for each draw.
 
-    The statistics of batch norms are not weights: they come from images. Pretraining leaves those of its own augmented
-    views, and random weights come with 0 and 1. Here all of them get those of the training split's images as they are.
+    The statistics of batch norms are not weights, because they come from images. Pretraining leaves those of its own
+    augmented views, and random weights come with 0 and 1. Here, all encoders get the statistics of the unaugmented
+    images of the training split.
 
     Args:
-        make: Draw -> encoder, of which a copy is taken.
-        same: Whether every draw has the same one.
-        pool: The training split, with its images that have no labels.
-        card: How images are brought to the encoder's size.
-        device: The device on which to compute.
+        make: Draw -> encoder, which is copied.
+        same: Whether all draws have the same encoder.
+        pool: Training split, including its unlabelled images.
+        card: Card that describes how images are brought to the encoder's size.
+        device: Device to compute on.
 
     Attributes:
-        same: Whether every draw has the same one.
-        probes: Draw -> what a head starts from, once it has been fitted.
+        same: Whether all draws have the same encoder.
+        probes: Draw -> probe that heads start from, once it has been fitted.
     """
 
     probes: dict[int, Probe]
@@ -63,7 +64,7 @@ class Origin:
             encoder = deepcopy(self._make(draw)).to(self._device)
             if any(isinstance(module, _BatchNorm) for module in encoder.modules()):
                 calibrate_on(FromPixels(self._card, encoder), self._pool)
-            # channels last, as in fine-tuning: convolutions are faster so
+            # channels last, as in fine-tuning, which makes convolutions faster
             self._encoders[draw] = encoder.to("cpu", memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         return deepcopy(self._encoders[draw])
 

@@ -1,4 +1,4 @@
-"""What a run of one arm leaves behind: the arms' names, and how a final model did on the test images."""
+"""Names of the arms, and the result of a final model on the test images."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,22 +13,22 @@ __all__ = ["ARMS", "Arm", "Outcome"]
 Arm = Literal["probe", "finetune", "random", "scratch", "start"]
 
 ARMS: tuple[Arm, ...] = ("probe", "finetune", "random", "scratch", "start")
-"""All arms in the order in which they are reported; `start` only where pretraining started from given weights."""
+"""All arms in the order in which they are reported; `start` exists only if pretraining started from weights."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one final model did.
+    """The result of one final model.
 
     Attributes:
-        budget: Labels per class.
-        images: Labelled images that it learned from.
-        arm: What it started from.
-        encoder: The number of the pretrained encoder: 0 is the one that ships, and stands for all in other arms.
-        draw: The number of the draw of labels, from 0.
-        chosen: Its learning rate, or the probe's strength.
-        correct: (n_test,) bool, whether each test image was classified correctly.
-        balanced_accuracy: Mean over the test split's classes of the share that was classified correctly.
+        budget: Number of labels per class.
+        images: Number of labelled training images.
+        arm: Arm of the model.
+        encoder: Number of the pretrained encoder; 0 is the one that ships, and the only number in other arms.
+        draw: Number of the draw of labels, from 0.
+        chosen: Chosen learning rate, or the probe's strength.
+        correct: Whether each test image was classified correctly, (n_test,) bool.
+        balanced_accuracy: Mean recall over the classes of the test split.
     """
 
     budget: Budget
@@ -42,5 +42,5 @@ class Outcome:
 
     @property
     def accuracy(self) -> float:
-        """The share of test images that were classified correctly."""
+        """Share of test images that were classified correctly."""
         return float(self.correct.mean())

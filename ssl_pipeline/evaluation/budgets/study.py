@@ -1,24 +1,25 @@
-"""What pretrained weights are worth when labels are few: several arms on the same labels, over several draws of them.
+"""Measure what pretrained weights are worth when labels are few: several arms learn from the same draws of labels.
 
-For each label budget k and each draw, k training images of every class get their labels. These arms learn from them:
+For each label budget k and each draw, the labels of k training images of every class are used. These arms learn from
+them:
 
-    probe      the pretrained encoder, frozen, under logistic regression
-    finetune   the pretrained encoder, all of it trained; its head starts from that probe (2202.10054)
-    random     the same network from random weights, others in each draw, and otherwise like `finetune`
-    scratch    the same network as one trains it from scratch: random weights, and a head as torch draws one
-    start      what pretraining started from, where that was a file or a download, and otherwise like `finetune`
+    probe      the pretrained encoder, frozen, with logistic regression on its embeddings
+    finetune   the pretrained encoder, trained as a whole; its head starts from that probe (2202.10054)
+    random     the same network, with new random weights in each draw, and otherwise like `finetune`
+    scratch    the same network in ordinary training from scratch: random weights, and the initial head of torch
+    start      the weights that pretraining started from, if these were not random, and otherwise like `finetune`
 
-`finetune`, `random` and `start` differ in the weights of their encoders and in nothing else, so that a difference
-between them is due to those: batch norms have statistics of the same images, heads start from a probe of each encoder's
-own features, and either all of them or none keep their statistics while they learn. `scratch` differs in all of this
-and is what one would do without pretraining. All of them see the same views in the same order for the same number of
-steps, and end in a linear head on the backbone's embedding as it is: of unit length, it would bound the logits of a
-head that starts small.
+`finetune`, `random` and `start` differ only in the weights of their encoders, so that a difference between them is due
+to these: batch norms have the statistics of the same images, heads start from a probe of each encoder's own features,
+and either all arms or none keep their statistics while they learn. `scratch` differs in all of this and is what one
+would do without pretraining. All arms see the same views in the same order for the same number of steps, and end in a
+linear head on the unnormalised embedding of the backbone: an embedding of unit length would bound the logits of a head
+that starts small.
 
-What is chosen (a learning rate for what is trained, a probe's strength) is chosen for each arm and each budget from one
-grid, on validation images only, and on no more of them than the budget could afford: k of every class in each of the
-draws that choose (Oliver et al. 2018, 1804.09170, on realistic validation sets). The last step's weights count, without
-early stopping. Test images are looked at once for each final model.
+Learning rates and strengths are chosen for each arm and each budget from one grid, on validation images only, and on no
+more of them than the budget affords: k of every class in each of the draws that choose (Oliver et al. 2018, 1804.09170,
+on realistic validation sets). The weights of the last step are used, without early stopping. Each final model sees the
+test images once.
 """
 
 from collections.abc import Callable
@@ -46,10 +47,10 @@ class Tuned(NamedTuple):
     """The classifier that ships.
 
     Attributes:
-        model: The fine-tuned model of the largest budget's first draw.
-        card: Card of its encoder.
+        model: Fine-tuned model of the largest budget's first draw.
+        card: Card of the classifier's encoder.
         classes: Names of the classes, by number.
-        budget: Labels per class that it learned from.
+        budget: Number of labels per class that it learned from.
     """
 
     model: Classifier
@@ -60,7 +61,7 @@ class Tuned(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetFindings(Report):
-    """The report, and the reason why nothing could be compared and no classifier ships, if there is one."""
+    """The report and, if nothing could be compared and no classifier ships, the reason."""
 
     obstacle: str = ""
 
@@ -74,10 +75,10 @@ def study_budgets(
     """Run every arm at every budget and draw, and judge what pretraining was worth.
 
     Args:
-        settings: The section `finetune`.
-        inputs: What is compared, and on what.
+        settings: Section `finetune` of params.yaml.
+        inputs: Encoders to compare, and the images to compare them on.
         reopen: Function that opens the same inputs in another process; see `compete`.
-        ship: Function that is given the classifier that ships, as soon as there is one.
+        ship: Function to call with the classifier that ships, as soon as it has been trained.
     """
     data = inputs.data
     if reason := obstacle(data):
@@ -87,7 +88,7 @@ def study_budgets(
     largest = affordable(settings.budgets, data.train.labels)[-1]
     outcomes = compete(settings, inputs, reopen, lambda model: ship(Tuned(model, card, data.classes, largest)))
     verdicts = judge_budgets(outcomes, data.test.groups)
-    judged = f"the start ({card.init}), with no training," if card.frozen else PRETRAINING
+    judged = f"the start ({card.init}), without training," if card.frozen else PRETRAINING
     words = conclusion(verdicts, data.test.groups, judged)
 
     def draw(pictures: Path) -> None:
@@ -104,8 +105,8 @@ def study_budgets(
 
 
 def _without_classifier(reason: str) -> BudgetFindings:
-    """Return the same figures, table and text where nothing could be compared: all of them say so."""
-    line = f"finetune: nothing to compare, and no classifier: {reason}."
+    """Return the same figures, table and text for a study without a comparison, of which all say why."""
+    line = f"finetune: nothing to compare and no classifier, because {reason}."
     return BudgetFindings(
         figures={"labelled": False},
         headline={},

@@ -1,1 +1,1 @@
-"""Intervals and tests of shares of images, of their differences, and of means over several chances at once."""
+"""Confidence intervals and tests for shares of images, their differences, and means with several sources of chance."""

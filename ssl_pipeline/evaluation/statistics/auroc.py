@@ -1,4 +1,4 @@
-"""The area under the ROC curve of energies, and its interval."""
+"""Area under the ROC curve of energies (AUROC), with its confidence interval."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,35 +9,35 @@ __all__ = ["auroc", "auroc_interval"]
 
 Energies = npt.NDArray[np.float32]
 
-_ROOT_MARGIN = 1e-9  # as near to 0 and 1 as roots are looked for
+_ROOT_MARGIN = 1e-9  # smallest distance of a root from 0 and 1
 
 
 def auroc(positive: Energies, negative: Energies) -> float:
-    """Return the probability that a positive pair has less energy than a random one; ties count half.
+    """Return the probability that a positive pair has less energy than a random pair; ties count half.
 
     Args:
-        positive: (n,) energies of positive pairs.
-        negative: (m,) energies of random pairs.
+        positive: Energies (n,) of positive pairs.
+        negative: Energies (m,) of random pairs.
 
     Returns:
-        In [0, 1]; 0.5 is chance. Equal to the area under the ROC curve (Hanley and McNeil 1982).
+        A probability in [0, 1], with chance at 0.5. It equals the area under the ROC curve (Hanley and McNeil 1982).
     """
     return float(_wins(positive, negative).mean())
 
 
 def auroc_interval(area: float, positives: int, negatives: int) -> tuple[float, float]:
-    """Return the 95% score interval of an AUROC, which has a width even at 0 and 1, where a bootstrap has none.
+    """Return the 95% score interval of an AUROC; unlike a bootstrap interval, it has a width even at 0 and 1.
 
     Args:
-        area: An AUROC, in [0, 1].
+        area: AUROC, in [0, 1].
         positives: Number of positive pairs, n.
-        negatives: Number of random pairs, m. That they share views with positive pairs is left out of account.
+        negatives: Number of random pairs, m. The interval ignores that they share views with positive pairs.
 
     Source: Newcombe 2006, "Confidence intervals for an effect size measure based on the Mann-Whitney statistic" (part
-    2), method 5: the areas from which this one is at most 1.96 standard errors away, by Hanley and McNeil's variance.
+    2), method 5: all areas from which this one is at most 1.96 standard errors away, by Hanley and McNeil's variance.
     """
     from scipy.optimize import brentq
-    from scipy.special import ndtri  # scipy.stats, which has it as well, takes half a second to import
+    from scipy.special import ndtri  # importing scipy.stats, which offers it too, takes half a second
 
     squared, more = float(ndtri((1 - LEVEL) / 2)) ** 2, (positives + negatives) / 2 - 1
 
@@ -51,6 +51,6 @@ def auroc_interval(area: float, positives: int, negatives: int) -> tuple[float, 
 
 
 def _wins(positive: Energies, negative: Energies) -> npt.NDArray[np.float64]:
-    """Return the wins (n, m): 1 where the positive pair has less energy, 1/2 where it has as much."""
+    """Return the wins (n, m): 1 where the positive pair has less energy than the random pair, 1/2 where they tie."""
     wins: npt.NDArray[np.float64] = (positive[:, None] < negative) + 0.5 * (positive[:, None] == negative)
     return wins

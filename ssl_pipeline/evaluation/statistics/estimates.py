@@ -1,4 +1,4 @@
-"""How far a mean over pretrained encoders, draws of labels and test images may be off by chance."""
+"""Confidence intervals for means over pretrained encoders, draws of labels and test images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,25 +31,25 @@ class Estimate:
 def accuracy(correct: Scores, groups: Groups) -> Interval:
     """Return the share of test images that are classified correctly, with Wilson's interval.
 
-    Wilson's interval takes the number of independent images that would leave the share as uncertain as test images,
-    draws and encoders do together. Chance in the images alone counts as in `intervals.Scores.interval`; that in draws
-    and encoders is estimated from the spread of their means.
+    Wilson's interval is computed for the number of independent images that would leave the share as uncertain as test
+    images, draws and encoders together leave it. The uncertainty from the images is that of
+    `intervals.Scores.interval`; the uncertainty from draws and encoders is estimated from the spread of their means.
 
     Args:
-        correct: (encoders, draws, images) scores: 1 for an image that is classified correctly and 0 for another.
-        groups: (images,) numbers, equal for images of one group.
+        correct: Scores (encoders, draws, images): 1 for an image that is classified correctly, 0 otherwise.
+        groups: Group numbers (images,), equal for images of one group.
     """
     from scipy.stats import norm, t
 
     encoders, draws, images = correct.shape
     share, values = float(correct.mean()), correct.mean(axis=(0, 1))
     number = effective_images(values, np.zeros(images, np.int64), groups)
-    if values.var() > 0:  # the mean of several answers about an image is surer than one of them
+    if values.var() > 0:  # the mean of several predictions is less uncertain than one
         number *= min(share * (1 - share) / values.var(), encoders * draws)
-    near = (share * number + 2) / (number + 4)  # a share of 1 has a spread too (Agresti and Coull 1998)
+    near = (share * number + 2) / (number + 4)  # gives a spread to a share of 1, too (Agresti and Coull 1998)
     variances, freedoms = _spreads(correct, luck=False)
     total = near * (1 - near) / number + variances.sum()
-    uncertain = (variances**2 / freedoms).sum() / total**2  # of degrees of freedom, those of images have no end
+    uncertain = (variances**2 / freedoms).sum() / total**2  # images have infinitely many degrees of freedom
     tail = (1 - LEVEL) / 2
     penalty = (norm.isf(tail) / t.isf(tail, 1 / uncertain)) ** 2 if uncertain > 0 else 1.0
     low, high = wilson(share, max(1.0, near * (1 - near) / total * penalty))
@@ -59,24 +59,24 @@ def accuracy(correct: Scores, groups: Groups) -> Interval:
 def gain(scores: Scores, groups: Groups, *, luck: bool) -> Estimate:
     """Return how much better one arm is than another, from paired differences.
 
-    The variances of the mean over images, draws and encoders add up, each estimated from its own margin of the table;
-    the degrees of freedom of Welch and Satterthwaite give the t quantile. Over draws alone, an interval at the largest
-    budget, where all draws hold the same labels, would be next to nothing.
+    The variances of the mean over images, draws and encoders add up, each estimated from its own margin of the table.
+    The t quantile has Welch and Satterthwaite's degrees of freedom. An interval over draws alone would be almost empty
+    at the largest budget, where all draws contain the same labels.
 
-    Half an image that the one alone has right and half an image that the other alone has right are added where the
-    spread over images is estimated: without them, few images that all agree would leave no doubt (Agresti and Min 2005,
-    Statistics in Medicine 24(5)).
+    For the spread over images, half an image is added that only the first arm classifies correctly, and half an image
+    that only the second does. Without them, a few images on which the arms agree would leave no uncertainty (Agresti
+    and Min 2005, Statistics in Medicine 24(5)).
 
     Args:
-        scores: (encoders, draws, images) differences of 0 and 1.
-        groups: (images,) numbers, equal for images of one group.
-        luck: Whether the other arm has new random weights in each draw. Where there is one pretrained encoder, their
-            spread then stands for the luck of its own weights too. For an encoder that learned nothing this is exact,
-            because its weights are one more random draw. The spread also contains the interaction of labels and
-            weights, so the interval is conservative; with several encoders it is not.
+        scores: Differences of scores of 0 and 1, (encoders, draws, images).
+        groups: Group numbers (images,), equal for images of one group.
+        luck: Whether the other arm has new random weights in each draw. If there is only one pretrained encoder, the
+            spread over these weights then also represents the luck in the weights of that encoder. This is exact for
+            an encoder that learned nothing, because its weights are one more random draw. The spread also contains the
+            interaction of labels and weights, which makes the interval conservative; with several encoders it is not.
 
     Returns:
-        The estimate, in the units of the scores.
+        Estimate in the units of the scores.
 
     Source: Owen 2007 (0712.1111), for means of crossed samples.
     """
@@ -93,7 +93,7 @@ def gain(scores: Scores, groups: Groups, *, luck: bool) -> Estimate:
 
 
 def holm(chances: Sequence[float]) -> list[float]:
-    """Return p-values, corrected so that a false finding among all of them is as rare as it would be in one.
+    """Return p-values corrected so that one or more false findings among them are as rare as in a single test.
 
     Source: Holm 1979, Scandinavian Journal of Statistics 6(2).
     """
@@ -105,11 +105,11 @@ def holm(chances: Sequence[float]) -> list[float]:
 
 
 def _spreads(scores: Scores, luck: bool) -> tuple[Values, Values]:
-    """Return variances of the mean by chance in draws and in encoders, where there are several, and degrees of freedom.
+    """Return the variances of the mean over draws and over encoders, if there are several, and degrees of freedom.
 
     Args:
-        scores: (encoders, draws, images) scores.
-        luck: See `gain`.
+        scores: Scores (encoders, draws, images).
+        luck: Whether the other arm has new random weights in each draw; see `gain`.
     """
     encoders, draws, _ = scores.shape
     parts = []
@@ -123,12 +123,12 @@ def _spreads(scores: Scores, luck: bool) -> tuple[Values, Values]:
 
 
 def _group_values(values: Values, groups: Groups) -> Values:
-    """Return a value for each group, such that their mean is that of the images and their spread is that of groups.
+    """Return one value per group, with the mean of the images and the spread of the groups.
 
-    Images of one group err together, so that chance draws groups. Each has the weight of its images. Where every image
-    is a group of its own, these are the values of the images.
+    Errors within a group are correlated, so the groups are what chance draws, each weighted by its number of images. If
+    every image is its own group, the values are those of the images.
 
-    Source: for variances of clusters, Liang and Zeger 1986, Biometrika 73(1).
+    Source: Liang and Zeger 1986, Biometrika 73(1), for variances with clusters.
     """
     _, numbers = np.unique(groups, return_inverse=True)
     sums = np.bincount(numbers, values - values.mean())

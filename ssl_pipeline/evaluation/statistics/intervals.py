@@ -1,11 +1,12 @@
-"""Accuracy and balanced accuracy with 95% intervals, of several classifiers on the same test images.
+"""Accuracy and balanced accuracy with 95% intervals, for several classifiers on the same test images.
 
-The interval of an accuracy is Wilson's. That of a difference of two classifiers is paired: percentiles over bootstrap
-resamples of the test images (Efron 1979) from 200 on, unless fewer than 10 tell the two apart; an exact one otherwise.
-Balanced accuracy has the same intervals, of as many images as would leave a plain accuracy as uncertain. Where images
-come in groups (the frames of a track, the images of a patient), groups are resampled and counted in place of images.
+The interval of an accuracy is Wilson's. The interval of a difference between two classifiers is paired. With at least
+200 test images, of which at least 10 tell the classifiers apart, it consists of percentiles over bootstrap resamples of
+the images (Efron 1979); otherwise it is exact. Balanced accuracy has the same intervals, for the number of images that
+would leave a plain accuracy as uncertain. If images come in groups (the frames of a track, the images of a patient),
+groups are resampled and counted in place of images.
 
-Intervals say how much chance there is in the choice of test images; not in the choice of training images or of weights.
+Intervals cover the chance in the choice of test images, but not in the choice of training images or weights.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,13 +26,13 @@ Float64 = npt.NDArray[np.float64]
 
 MEASURES = ("accuracy", "balanced_accuracy")
 
-_MIN_RESAMPLED_GROUPS = 200  # groups: with fewer, percentiles over resamples are too close together
-_MIN_DISCORDANT_GROUPS = 10  # groups that tell two classifiers apart: with fewer, they are so with any number of images
-_RESAMPLES_PER_TILE = 64  # resamples at a time
+_MIN_RESAMPLED_GROUPS = 200  # with fewer groups, percentiles over resamples are too close together
+_MIN_DISCORDANT_GROUPS = 10  # with fewer groups that tell two classifiers apart, they are too close for any total
+_RESAMPLES_PER_TILE = 64  # resamples computed at once
 
 
 class Interval(NamedTuple):
-    """A figure on the test images, and the bounds of its 95% interval; all are shares, or differences of shares."""
+    """A share of the test images, or a difference of shares, with the bounds of its 95% interval."""
 
     value: float
     low: float
@@ -43,11 +44,11 @@ class Scores:
     """Classifiers on the same n test images.
 
     Attributes:
-        actual: (n,) labels.
-        groups: (n,) numbers, equal for images of one group.
-        right: Classifier -> (n,) 1 where it is right and 0 elsewhere.
-        draws: Classifier -> (B, 2) measures on resamples of the groups, columns as in MEASURES; empty where the groups
-            are too few.
+        actual: True labels (n,).
+        groups: Group numbers (n,), equal for images of one group.
+        right: Classifier -> scores (n,), 1 where it is right and 0 elsewhere.
+        draws: Classifier -> measures (B, 2) on resamples of the groups, with columns as in MEASURES; empty if there are
+            too few groups.
     """
 
     actual: Labels
@@ -56,7 +57,7 @@ class Scores:
     draws: dict[str, Float64]
 
     def interval(self, name: str, measure: str) -> Interval:
-        """Return one classifier's figure."""
+        """Return one classifier's figure, with its interval."""
         strata = self._strata(measure)
         share = mean_of_strata(self.right[name], strata)
         low, high = wilson(share, effective_images(self.right[name], strata, self.groups))
@@ -80,13 +81,13 @@ class Scores:
 
 
 def score(actual: Labels, predictions: Mapping[str, Labels], groups: Labels, resamples: int, seed: int) -> Scores:
-    """Score classifiers on the test images and on resamples of their groups, which are the same for all.
+    """Score classifiers on the test images and on resamples of their groups, which are the same for all classifiers.
 
     Args:
-        actual: (n,) labels of the test images, n >= 1, from 0.
-        predictions: Classifier -> (n,) predicted labels.
-        groups: (n,) numbers, equal for images of one group.
-        resamples: B.
+        actual: True labels (n,) of the test images, from 0; n >= 1.
+        predictions: Classifier -> predicted labels (n,).
+        groups: Group numbers (n,), equal for images of one group.
+        resamples: Number of resamples, B.
         seed: Seed of the resamples.
     """
     right = {name: (predicted == actual).astype(np.float64) for name, predicted in predictions.items()}
@@ -104,29 +105,29 @@ def score(actual: Labels, predictions: Mapping[str, Labels], groups: Labels, res
 
 
 def mean_of_strata(values: Float64 | npt.NDArray[np.bool_], strata: Labels) -> float:
-    """Return the mean of the strata's means; of what is right (n,) in classes (n,), the balanced accuracy."""
+    """Return the mean of the strata's means of values (n,): the balanced accuracy, if strata are classes."""
     _, numbers, sizes = np.unique(strata, return_inverse=True, return_counts=True)
     return float((np.bincount(numbers, values) / sizes).mean())
 
 
 def drawn_groups(groups: int, resamples: int, generator: np.random.Generator) -> Iterator[Float64]:
-    """Yield how often each group is drawn, (b, groups) at a time."""
+    """Yield the number of times that each group is drawn, (b, groups), for b resamples at a time."""
     for start in range(0, resamples, _RESAMPLES_PER_TILE):
         size = min(_RESAMPLES_PER_TILE, resamples - start)
         yield generator.multinomial(groups, np.full(groups, 1 / groups), size=size).astype(np.float64)
 
 
 def _table(groups: Labels, classes: Labels, values: Float64) -> Any:
-    """Return sums of the values (n,) of images by group and class: (groups, C), sparse, as a group has few classes."""
+    """Return the sums of values (n,) by group and class, (groups, C); sparse, because a group has few classes."""
     from scipy.sparse import csr_array
 
     return csr_array((values, (groups, classes)))
 
 
 def _score(images: Float64, hits: Float64) -> Float64:
-    """Return both measures (b, 2) of b resamples, given their images of each class and those that are right, (b, C).
+    """Return both measures (b, 2) of b resamples from their images per class and correct images per class, (b, C).
 
-    Balanced accuracy is the mean recall of the classes that occur.
+    Balanced accuracy is the mean recall of the classes that occur in a resample.
     """
     recalls = hits / np.maximum(images, 1)
     return np.stack([hits.sum(1) / images.sum(1), recalls.sum(1) / (images > 0).sum(1)], axis=1)

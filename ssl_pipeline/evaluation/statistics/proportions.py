@@ -1,9 +1,9 @@
-"""Intervals of a share of images, such as an accuracy, that hold near 0 and 1 and where images come in groups.
+"""Intervals for a share of images, such as an accuracy, that hold near 0 and 1 and for images that come in groups.
 
-Frames of a track or images of a patient are right or wrong together, so that a hundred of them say less than a hundred
-images that have nothing to do with each other. How much less is the **effective number of images**: as many independent
-ones as would leave the share as uncertain. With it in the place of n, Wilson's interval has a width even where all
-images are right, which that of a bootstrap has not.
+Frames of a track or images of a patient tend to be right or wrong together, so that a hundred of them carry less
+information than a hundred unrelated images. The **effective number of images** measures how much less: it is the number
+of independent images that would leave the share as uncertain. With this number in place of n, Wilson's interval has a
+width even if all images are right, unlike a bootstrap interval.
 
 Sources: Wilson 1927, "Probable inference, the law of succession, and statistical inference"; Kish 1965, "Survey
 sampling", for the design effect; Korn and Graubard 1998, "Confidence intervals for proportions with small expected
@@ -21,7 +21,7 @@ Labels = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
 LEVEL = 0.95
-"""The confidence level of all intervals."""
+"""Confidence level of all intervals."""
 
 
 def wilson(share: float, images: float) -> tuple[float, float]:
@@ -29,7 +29,7 @@ def wilson(share: float, images: float) -> tuple[float, float]:
 
     Args:
         share: Share of successes, in [0, 1].
-        images: Number of images, effective and hence not always whole; more than 0.
+        images: Effective number of images, greater than 0 and not necessarily whole.
     """
     from scipy.stats import norm
 
@@ -40,14 +40,14 @@ def wilson(share: float, images: float) -> tuple[float, float]:
 
 
 def kish(weights: Float64 | Labels, strata: Labels | None = None) -> Float64:
-    """Return how many equal groups of each stratum would leave its mean as uncertain as these unequal ones.
+    """Return the number of equal groups per stratum that would leave its mean as uncertain as these unequal groups.
 
     Args:
-        weights: (G,) weights of the groups, such as their numbers of images.
-        strata: (G,) numbers of their strata, from 0; None: there is one.
+        weights: Weights of the groups (G,), such as their numbers of images.
+        strata: Stratum of each group (G,), from 0; None if there is only one.
 
     Returns:
-        (S,) from 1 to the number of the stratum's groups.
+        Effective numbers of groups (S,), from 1 to the number of groups in the stratum.
 
     Source: Kish 1965, "Survey sampling".
     """
@@ -56,27 +56,27 @@ def kish(weights: Float64 | Labels, strata: Labels | None = None) -> Float64:
 
 
 def effective_images(values: Float64, strata: Labels, groups: Labels) -> float:
-    """Return how many independent images would leave the mean of the strata's means as uncertain as these do.
+    """Return the number of independent images that would leave the mean of the strata's means as uncertain.
 
-    The variance of a stratum's mean is that of its values, times (1 - r) / n + r / K: r is the correlation within a
-    group, estimated from how much the values differ there (Fleiss and Cuzick 1979), and K the number of groups, less
-    where some are larger than others (Kish). How well that is known depends on how many groups deviate: where a few do,
-    Student's t with few degrees of freedom takes the place of the normal distribution, and where none does, groups
-    count as one image each.
+    The variance of a stratum's mean is the variance of its values times (1 - r) / n + r / K. Here r is the correlation
+    within a group, estimated from the spread of values in groups (Fleiss and Cuzick 1979), and K is the number of
+    groups, reduced if they differ in size (Kish). The certainty of this variance depends on how many groups deviate
+    from the mean: if only a few do, Student's t with few degrees of freedom replaces the normal distribution, and if
+    none does, each group counts as one image.
 
     Args:
-        values: (n,) scores of the images: 1 for one that is right and 0 for another, or differences of such.
-        strata: (n,) numbers of the strata whose means are averaged: all alike, or the classes.
-        groups: (n,) numbers, equal for images of one group.
+        values: Scores of the images (n,): 1 if right and 0 if wrong, or differences of such scores.
+        strata: Stratum of each image (n,), whose means are averaged: all equal, or the classes.
+        groups: Group numbers (n,), equal for images of one group.
 
     Returns:
-        From 1 to n, and n where each image is a group and each stratum has as many.
+        A number from 1 to n; n if each image is its own group and all strata have the same size.
     """
     from scipy.stats import norm, t
 
     _, strata, sizes = np.unique(strata, return_inverse=True, return_counts=True)
     _, groups = np.unique(groups, return_inverse=True)
-    each = 1 / (len(sizes) * sizes[strata])  # what an image counts
+    each = 1 / (len(sizes) * sizes[strata])  # weight of an image
     equal, within, parts = _groups(values, strata, groups)
     fewest = min(len(sizes) * equal.min(), kish(np.bincount(groups, each))[0])
     means = np.bincount(strata, values) / sizes
@@ -88,7 +88,7 @@ def effective_images(values: Float64, strata: Labels, groups: Labels) -> float:
     correlation = min(max(1 - within / chance, 0.0), 1.0) if chance > 0 else 1.0
     overall = (each * values**2).sum() - (each * values).sum() ** 2
     factors = (1 - correlation) / sizes + correlation / equal
-    known = factors < 1  # of a single image or group nobody knows how it might have been otherwise
+    known = factors < 1  # a single image or group does not show how it might have varied
     of_means = np.where(known, variances * factors / np.where(known, 1 - factors, 1.0), overall)
     freedom = (deviations**2).sum() ** 2 / (deviations**4).sum()
     penalty = (norm.isf((1 - LEVEL) / 2) / t.isf((1 - LEVEL) / 2, freedom)) ** 2
@@ -96,7 +96,7 @@ def effective_images(values: Float64, strata: Labels, groups: Labels) -> float:
 
 
 def _groups(values: Float64, strata: Labels, groups: Labels) -> tuple[Float64, float, Labels]:
-    """Return Kish's number of groups, the squares' sum within groups, and the number of groups of each stratum (S,)."""
+    """Return Kish's number of groups per stratum (S,), the squares' sum within groups, and groups per stratum (S,)."""
     _, first, numbers, sizes = np.unique(
         strata * (groups.max() + 1) + groups, return_index=True, return_inverse=True, return_counts=True
     )

@@ -1,4 +1,4 @@
-"""Figures with their intervals in words: apart from what computes them, so that a page reaches no more than it says."""
+"""Figures and their intervals as text, in a module of its own, so that a page does not depend on what computes them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,5 +7,5 @@ __all__ = ["gained"]
 
 
 def gained(gain: Mapping[str, Any]) -> str:
-    """Return a difference of accuracies with its interval, in points."""
+    """Return a difference of accuracies with its interval, in percentage points, as text."""
     return f"{100 * gain['accuracy']:+.1f} [{100 * gain['accuracy_low']:+.1f}, {100 * gain['accuracy_high']:+.1f}]"

@@ -149,16 +149,16 @@ def test_the_sentence_says_all_figures_the_differences_and_what_follows():
         ({"k5": HURT}, "Pretraining did not help: it hurt with 5 labels per class."),
         (
             {"k5": (0.5, 0.8, 0.5, 0.5, 0.6)},
-            "Compared with what it started from, pretraining helped with 5 labels per class.",
+            "Compared with its starting weights, pretraining helped with 5 labels per class.",
         ),
         (
             {"k5": (0.5, 0.6, 0.5, 0.5, 0.9), "all": (*SAME, 0.8)},
-            "Compared with what it started from, pretraining did not help: it hurt with 5 labels per class, "
+            "Compared with its starting weights, pretraining did not help: it hurt with 5 labels per class, "
             "and made no clear difference with all labels.",
         ),
         (
             {"k5": (0.5, 0.8, 0.5, 0.5, 0.8)},
-            "Pretraining did not help: no clear difference from what it started from with any number of labels.",
+            "Pretraining did not help: no clear difference from its starting weights with any number of labels.",
         ),
     ],
 )
@@ -169,7 +169,7 @@ def test_the_overall_verdict_is_as_plain_where_pretraining_did_not_help(budgets,
 def test_where_it_started_from_weights_the_verdict_is_against_these():
     (verdict,) = verdicts(k5=(0.5, 0.8, 0.5, 0.5, 0.9))
     assert (verdict.control, verdict.finding) == ("start", -1)
-    assert "] from what it started from (-" in sentence(verdict)
+    assert "] from its starting weights (-" in sentence(verdict)
     assert "from random weights" not in sentence(verdict)
 
 
@@ -190,9 +190,9 @@ def test_metrics_are_the_verdicts_figures():
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (outcomes(k5=HELPED), "given this one pretrained encoder. Differences from random weights allow for its luck"),
-        (outcomes(k5=(*HELPED, 0.6)), "Intervals are given this one pretrained encoder"),
-        (outcomes(encoders=2, k5=HELPED), "means of 2 encoders, whose spread the intervals hold"),
+        (outcomes(k5=HELPED), "for this one pretrained encoder. Differences from random weights allow for its luck"),
+        (outcomes(k5=(*HELPED, 0.6)), "Intervals hold for this one pretrained encoder;"),
+        (outcomes(encoders=2, k5=HELPED), "means of 2 encoders, whose spread the intervals include"),
     ],
     ids=["one encoder", "one encoder from given weights", "two encoders"],
 )
@@ -200,10 +200,10 @@ def test_the_footnote_says_of_which_encoders_the_intervals_are(found, words):
     groups = np.repeat(np.arange(50), 8)
     text = "\n".join(conclusion(judge_budgets(found, groups), groups))
     assert words in text.replace("\n", " ")
-    assert "400 test images of 50 groups, mean of 5 draws" in text
+    assert "400 test images in 50 groups, averaged over 5 draws" in text
     started = any(one.arm == "start" for one in found)
-    control = "What it started from: the same network, with the weights that pretraining was given."
-    assert (control if started else "Random weights: the same network, with other weights in each draw.") in text
+    control = "Its starting weights: the same network, with the weights that pretraining started from."
+    assert (control if started else "Random weights: the same network, with new random weights in each draw.") in text
 
 
 def test_error_bars_are_the_intervals_and_stay_within_what_a_share_can_be(monkeypatch, tmp_path):
@@ -236,10 +236,10 @@ def test_the_picture_is_drawn_and_its_bytes_depend_on_the_figures_alone(tmp_path
 
 
 def test_a_start_that_was_not_trained_is_judged_by_its_name():
-    judged = "the start (w.safetensors), with no training,"
+    judged = "the start (w.safetensors), without training,"
     found = verdicts(k1=HELPED, k5=HURT)
     assert overall(found, judged).startswith(
-        "The start (w.safetensors), with no training, helped with 1 label per class"
+        "The start (w.safetensors), without training, helped with 1 label per class"
     )
-    assert ": the start (w.safetensors), with no training, hurt (p" in sentence(found[1], judged)
+    assert ": the start (w.safetensors), without training, hurt (p" in sentence(found[1], judged)
     assert "retraining" not in overall(found, judged)

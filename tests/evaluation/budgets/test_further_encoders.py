@@ -75,12 +75,12 @@ def damage_weights() -> None:
         (damage_weights, r"1/encoder\.safetensors is not the file that model\.json beside it describes"),
         (
             lambda: change("1", size=16),
-            rf"1 was {ELSE} \(size differ\)\. Name encoders that differ in pretrain.seed alone",
+            rf"1 was {ELSE} \(different: size\)\. Name encoders that differ only in pretrain.seed",
         ),
-        (lambda: change("1", backbone="resnet18"), rf"1 was {ELSE} \(backbone differ\)"),
-        (lambda: change("1", start_sha256="0"), rf"1 was {ELSE} \(start_sha256 differ\)"),
+        (lambda: change("1", backbone="resnet18"), rf"1 was {ELSE} \(different: backbone\)"),
+        (lambda: change("1", start_sha256="0"), rf"1 was {ELSE} \(different: start_sha256\)"),
         (lambda: change("1", seedless_sha256="0"), rf"1 was {ELSE}\. Name"),
-        (lambda: change("1", seedless_sha256=""), r"the model\.json of 1 is of an older version"),
+        (lambda: change("1", seedless_sha256=""), r"the model\.json of 1 was written by an older version"),
     ],
 )
 @pytest.mark.usefixtures("cards")

@@ -78,7 +78,7 @@ def data(train, test, classes):
         (data([0, 0], [0, 0], ("cat",)), "every label is 'cat'"),
         (data([1, 1], [0, 1], ("cat", "dog")), "training images have labels of 1 of 2 classes"),
         (data([], [0, 1], ("cat", "dog")), "training images have labels of 0 of 2 classes"),
-        (data([0, 1], [1], ("cat", "dog")), "1 images of the test split have a label"),
+        (data([0, 1], [1], ("cat", "dog")), "the number of labelled test images is 1"),
     ],
 )
 def test_what_stands_in_the_way_is_said(found, words):

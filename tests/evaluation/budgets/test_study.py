@@ -290,6 +290,6 @@ def test_the_kind_of_view_must_exist_and_have_the_trained_size():
     with pytest.raises(ConfigError, match=r"finetune\.view: unknown kind of view 'plane'. Known: global, plain\."):
         view_policy({"plain": POLICY, "global": POLICY}, "plane", 8)
     with pytest.raises(
-        ConfigError, match=r"have 8 px, the encoder was trained on 16: set augment\.views\.plain\.size: 16"
+        ConfigError, match=r"have 8 px, but the encoder was trained on 16 px: set augment\.views\.plain\.size: 16"
     ):
         view_policy({"plain": POLICY}, "plain", 16)
