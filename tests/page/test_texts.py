@@ -35,7 +35,9 @@ def test_retrieval_and_zero_shot_have_a_section(small_run: Path, page: Path, tmp
     assert "From images to texts: 3 validation images in 3 groups, 3 different captions" in section
     assert '<th scope="row">the exported towers</th><td class="n">100.0% [' in section
     assert '<th scope="row">chance</th><td class="n">33.3%</td>' in section
-    assert "Zero-shot classification by the names of 4 classes, 1 prompt each: 50.0% [40.0, 60.0] of 1,000" in section
+    assert (
+        "Zero-shot classification by the names of 4 classes, with 1 prompt each: 50.0% [40.0, 60.0] of 1,000" in section
+    )
     assert "Five texts, each with its nearest images" in section
     assert "(text.onnx takes tokens)" in text
 

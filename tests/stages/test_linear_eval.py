@@ -105,7 +105,7 @@ def test_clusters_are_told_drawn_and_tabled(output: str):
     assert found["energy"]["intra"]["mean"] < found["energy"]["inter"]["mean"]
     assert 0.5 < found["energy"]["auroc"] < 1
     assert found["verdict"] == "under-clustered"  # a network as initialised tells some digits apart, and not all
-    assert "linear_eval: clusters under-clustered" in output
+    assert "linear_eval: clusters are under-clustered" in output
     assert {path.name for path in (REPORTS / "pictures").iterdir()} == {"confusion.png", "clusters.png"}
 
 
@@ -154,7 +154,7 @@ def test_without_labels_to_tell_apart_the_pipeline_goes_on(judged, label, classe
     shutil.copytree(judged[0] / "models", "models", dirs_exist_ok=True)  # a probe from before must not stay
     output = relabelled(lambda split, labels: [label] * len(labels))
     assert output.count("\n") == 2
-    assert "no verdict: no labels of two classes" in output
+    assert "no verdict: fewer than two classes have labels" in output
     assert (found_k := metrics()["clusters"]["k_star"]) >= 2
     assert f"k* = {found_k}" in output
     assert reason in output
@@ -242,7 +242,7 @@ def test_a_file_that_changes_meanwhile_is_noticed(monkeypatch: pytest.MonkeyPatc
         return original(*arguments)
 
     monkeypatch.setattr(study, "predict", meddle)
-    assert "changed while it was evaluated" in evaluate(1).output
+    assert "changed during its evaluation" in evaluate(1).output
     assert not (REPORTS / "details.json").exists()
 
 

@@ -50,8 +50,8 @@ def test_what_pretraining_started_from_is_a_contestant_and_the_verdict_is_agains
         assert found["start"]["knn"]["accuracy"] == found["knn"]["accuracy"]
         assert found["gain_over_start"]["knn"]["accuracy"] == 0.0
     assert found["gain_over_start"]["accuracy_low"] <= 0
-    assert "  the weights it started from " in output
-    assert "over the weights it started from (given.safetensors) the backbone gains" in output
+    assert "  the starting weights " in output
+    assert "points over its starting weights (given.safetensors): " in output
     assert "helped" not in output
     assert set(found["start"]) - set(found["raw_pixels"]) == {"best_of", "knn"}
 

@@ -1,1 +1,1 @@
-"""The clusters of the exported embeddings: how stable they are, and how they agree with the classes."""
+"""Clusters of the exported embeddings: their stability, and their agreement with the classes."""

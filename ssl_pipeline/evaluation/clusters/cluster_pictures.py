@@ -1,4 +1,4 @@
-"""Clusters as pictures: curves over k, and the images of merged pairs and split classes."""
+"""Pictures of clusters: curves over k, and the images of merged pairs and split classes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,15 +17,15 @@ __all__ = ["curves", "grid_of_images", "images_of_class", "images_of_pair"]
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
-_MAX_DRAWN_SIDE = 64  # px; larger images are thinned to this, smaller ones are drawn as they are
+_MAX_DRAWN_SIDE = 64  # px; larger images are subsampled to about this size, smaller ones are drawn unchanged
 _COLOUR_OF_MEASURE = {"homogeneity": BLUE, "completeness": ORANGE, "v_measure": GREEN}
 _SAID = {
-    "stability": "stability: 1 where every run finds the same clusters; a peak is a number that suits the images",
-    "homogeneity": "homogeneity: below 1, clusters hold images of several classes",
-    "completeness": "completeness: below 1, classes are spread over several clusters",
-    "v_measure": "V-measure: the harmonic mean of these two",
+    "stability": "stability: 1 if every run finds the same clusters; a peak marks a number that suits the images",
+    "homogeneity": "homogeneity: below 1 if clusters contain several classes",
+    "completeness": "completeness: below 1 if classes are spread over several clusters",
+    "v_measure": "V-measure: harmonic mean of homogeneity and completeness",
 }
-"""What to see in a curve."""
+"""Legends of the curves, which say how to read them."""
 
 
 def curves(
@@ -34,11 +34,11 @@ def curves(
     """Draw stability and, with labels, homogeneity, completeness and V-measure over k.
 
     Args:
-        found: Clusterings.
+        found: Clusterings at several k.
         agreements: k -> agreement with the classes; empty without labels.
-        classes: C, marked if there are any.
-        judgement: The judgement, with k* and whether it is a preferred number.
-        path: Path of the PNG.
+        classes: Number of classes, which is marked if there are labels.
+        judgement: Judgement, with k* and whether it is a preferred number.
+        path: Path of the PNG to write.
     """
     figure = Figure(figsize=(7.2, 5.2), layout="constrained")
     axes = figure.subplots()
@@ -68,14 +68,14 @@ def curves(
 
 
 def images_of_pair(clusters: Labels, labels: Labels, one: int, other: int, count: int) -> list[Labels]:
-    """Return positions of up to `count` images of each of two classes, from the clusters that they share most.
+    """Return the positions of up to `count` images of each of two classes, from the clusters that they share the most.
 
     Args:
-        clusters: (n,) clusters of one run.
-        labels: (n,) class numbers.
-        one: A class that is there.
-        other: Another.
-        count: How many of each.
+        clusters: Clusters of the images in one run, (n,).
+        labels: Class numbers (n,).
+        one: Number of a class that occurs in `labels`.
+        other: Number of another class that occurs in `labels`.
+        count: Largest number of images of each class.
     """
     members = [np.flatnonzero(labels == name) for name in (one, other)]
     shares = [np.bincount(clusters[part], minlength=clusters.max() + 1) / len(part) for part in members]
@@ -84,14 +84,14 @@ def images_of_pair(clusters: Labels, labels: Labels, one: int, other: int, count
 
 
 def images_of_class(clusters: Labels, labels: Labels, name: int, parts: int, count: int) -> list[Labels]:
-    """Return positions of up to `count` images of a class from each of its largest clusters.
+    """Return the positions of up to `count` images of a class from each of its largest clusters.
 
     Args:
-        clusters: (n,) clusters of one run.
-        labels: (n,) class numbers.
-        name: A class that is there.
-        parts: Largest number of clusters to take images of.
-        count: How many of each.
+        clusters: Clusters of the images in one run, (n,).
+        labels: Class numbers (n,).
+        name: Number of a class that occurs in `labels`.
+        parts: Largest number of clusters to take images from.
+        count: Largest number of images from each cluster.
     """
     members = np.flatnonzero(labels == name)
     sizes = np.bincount(clusters[members])
@@ -100,11 +100,12 @@ def images_of_class(clusters: Labels, labels: Labels, name: int, parts: int, cou
 
 
 def grid_of_images(rows: Sequence[tuple[str, Sequence[Images]]], path: Path) -> None:
-    """Draw rows of images, each under a title, in groups with a gap between them.
+    """Draw rows of images, each row under a title, in groups with a gap between them.
 
     Args:
-        rows: The rows: at least one title with its groups, (m, C, C, 3) uint8 each, m >= 1.
-        path: Path of the PNG.
+        rows: Title and groups of images of each row; a group has the shape (m, S, S, 3), uint8, with m >= 1. There is
+            at least one row.
+        path: Path of the PNG to write.
     """
     strips = [_strip(groups) for _, groups in rows]
     width = max(strip.shape[1] for strip in strips)
@@ -120,7 +121,7 @@ def grid_of_images(rows: Sequence[tuple[str, Sequence[Images]]], path: Path) -> 
 
 
 def _strip(groups: Sequence[Images]) -> Images:
-    """Return one row of images, with a white line after each and a wide gap after each group."""
+    """Return one row of images, with a white line after each image and a wide gap after each group."""
     thin = max(1, groups[0].shape[1] // _MAX_DRAWN_SIDE)
     pieces = []
     for group in groups:

@@ -1,14 +1,14 @@
-"""From clusters to words: are classes merged (under-clustering), or is one class split (over-clustering)?
+"""Judge clusters: are classes merged (under-clustering), or is one class split (over-clustering)?
 
-**Under-clustered**: at four times as many clusters as classes, there is room for every class, yet clusters hold several
-classes: their homogeneity is low, or two classes lie in the same clusters. **Over-clustered**: at k*, the number of
-clusters that the embeddings themselves prefer, a class has several clusters of its own, and every run cuts it in the
-same way. That is what k* above the number of classes, high homogeneity and low completeness mean for one class; for the
-averages over all classes, one class among many weighs too little. Where stability only falls from a number below that
-of the classes on, a class may be split all the same: if it is at the most stable number from that of the classes on,
-that one is k*. **Balanced**: neither, and k* is a preference. Where it is none (nothing is stable, k* lies at the edge
-of what was tried, its clusters hold several classes, or it is below the number of classes though these are not merged),
-there is **no preferred number**.
+**Under-clustered**: with four times as many clusters as classes, there is room for every class, and yet clusters
+contain several classes: their homogeneity is low, or two classes share the same clusters. **Over-clustered**: at k*,
+the number of clusters that the embeddings prefer, a class has several clusters of its own, and every run divides it in
+the same way. For this one class, this is what a k* above the number of classes, high homogeneity and low completeness
+mean; in averages over all classes, a single class carries too little weight to show. If stability only falls from a
+number below the number of classes onwards, a class may still be split: k* is then the most stable number that is not
+below the number of classes, provided that a class is split there. **Balanced**: neither of these, and k* is a preferred
+number. There is **no preferred number** if nothing is stable, if k* is the smallest or largest number tried, if its
+clusters contain several classes, or if it is below the number of classes although these are not merged.
 """
 
 from collections.abc import Sequence
@@ -28,40 +28,43 @@ Float64 = npt.NDArray[np.float64]
 Word = Literal["balanced", "under-clustered", "over-clustered", "both", "no preferred number", "unknown"]
 
 LOW_HOMOGENEITY = 0.7
-"""Above chance, at k* and at `ROOM` clusters for each class: three tenths of what the labels say is lost in the
-clusters. Of two networks that were tried, digits that a probe tells at 98% had 0.92 (with room), CIFAR-10 photographs
-that it tells at 38% had 0.11; 0.7 lies between, no more."""
+"""Homogeneity above chance, at k* and at `ROOM` clusters per class, below which clusters mix classes: three tenths of
+the information in the labels is then lost. In two trials, digits with a probe accuracy of 98% had 0.92 (at `ROOM`
+clusters per class), and CIFAR-10 photographs with a probe accuracy of 38% had 0.11; 0.7 is no more than a value in
+between."""
 
 MERGED = 0.5
-"""The overlap from which two classes are merged: half of either lies among as many images of the other."""
+"""Overlap from which two classes count as merged: half of either class lies among as many images of the other."""
 
 SPLIT = 1.5
-"""Effective number of clusters of a class: two parts count as much when the smaller holds a seventh of its images."""
+"""Effective number of clusters from which a class counts as split; two clusters reach it if the smaller one has a
+seventh of the images."""
 
 STABLE = 0.6
-"""Adjusted Rand index, of all images and of those of a class: below this, k* is only the least unstable number, and
-another run cuts the class elsewhere."""
+"""Adjusted Rand index, of all images or of those of a class, from which clusters are stable; below it, k* is only the
+least unstable number, and another run divides the class differently."""
 
 FEWEST = ROOM * PER_CLUSTER
-"""Labelled images of a class: drawn from the same clusters, two classes of twenty still overlap by two thirds."""
+"""Smallest number of labelled images per class: two classes of twenty images from the same clusters still overlap by
+two thirds."""
 
-_MAX_LISTED_CLASSES = 3  # of each list
+_MAX_LISTED_CLASSES = 3  # in each list
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What was found.
+    """The judgement on clusters.
 
     Attributes:
-        word: The verdict.
-        reason: Why it is unknown; empty otherwise.
-        classes: How many there are; 0 where the verdict is unknown.
-        k: k*, as `Clusterings.preferred` finds it; where a class is split, as `Clusterings.most_stable` does.
-        doubt: Why k* is no preferred number of clusters; empty where it is one.
-        homogeneity: Homogeneity at `ROOM` clusters for each class, above chance: 0 as shuffled labels, 1 perfect.
-        merged: The worst pairs of class numbers -> their overlap, worst first; none that share no cluster.
-        split: The worst class numbers -> their effective number of own clusters at k*, worst first; more than 1.
-            Empty where k* is no preferred number.
+        word: Verdict on the clusters.
+        reason: Reason why the verdict is unknown; empty otherwise.
+        classes: Number of classes; 0 if the verdict is unknown.
+        k: Number k*, as `Clusterings.preferred` finds it or, if a class is split, as `Clusterings.most_stable` does.
+        doubt: Reason why k* is not a preferred number of clusters; empty if it is one.
+        homogeneity: Homogeneity above chance at `ROOM` clusters per class: 0 for shuffled labels, 1 if perfect.
+        merged: Pair of class numbers -> overlap, greater than 0, for the worst pairs, worst first.
+        split: Class number -> effective number of own clusters at k*, greater than 1, for the worst classes, worst
+            first; empty if k* is not a preferred number.
     """
 
     word: Word
@@ -79,33 +82,33 @@ def judge_clusters(found: Clusterings, labels: Labels, seed: int) -> Judgement:
 
     Args:
         found: Clusterings of n images.
-        labels: (n,) class numbers; -1 for none.
-        seed: Seed of the shuffled labels that chance is measured with.
+        labels: Class numbers (n,); -1 for an image without a label.
+        seed: Seed of the shuffled labels with which chance is measured.
     """
     known = labels >= 0
     classes, counts = np.unique(labels[known], return_counts=True)
     room = ROOM * len(classes)
     if len(classes) < 2:
-        return _unknown(found, "no labels of two classes")
+        return _unknown(found, "fewer than two classes have labels")
     if room not in found.assignments or known.sum() < FEWEST * len(classes):
-        too_few = f"too few images: {room} clusters take {FEWEST * len(classes)} labelled, different ones"
+        too_few = f"too few images: {room} clusters need {FEWEST * len(classes)} different labelled images"
         return _unknown(found, too_few)
     labelled, enough = labels[known], classes[counts >= FEWEST]
     roomy = found.assignments[room][:, known]
     homogeneity = _above_chance(roomy, labelled, seed)
     merged = overlaps(roomy, labelled, enough)
     under = homogeneity < LOW_HOMOGENEITY or any(overlap >= MERGED for overlap in merged.values())
-    # the two are the same, unless stability falls to the first
+    # both are the same k, unless stability falls from the second to the first
     for k in (found.most_stable(len(classes)), found.preferred(len(classes))):
         at_k = found.assignments[k][:, known]
         doubt = _doubt(found, k, len(classes), _above_chance(at_k, labelled, seed))
-        # how a k that nothing speaks for cuts a class is chance
+        # at a k that is not preferred, it is chance how a class is divided
         split = {} if doubt else _split(at_k, labelled, enough)
         over = any(parts >= SPLIT for parts in split.values())
         if over:
             break
     if not (doubt or under or over) and k < len(classes):
-        doubt = "fewer than there are classes"
+        doubt = "it is below the number of classes"
     words: dict[tuple[bool, bool], Word] = {
         (False, False): "no preferred number" if doubt else "balanced",
         (True, False): "under-clustered",
@@ -123,27 +126,27 @@ def _unknown(found: Clusterings, reason: str) -> Judgement:
 
 
 def _doubt(found: Clusterings, k: int, classes: int, homogeneity: float) -> str:
-    """Say why k* is no preferred number of clusters, in words; empty where it is one.
+    """Return the reason why k* is not a preferred number of clusters, in words; empty if it is one.
 
     Args:
-        found: Clusterings.
-        k: k*.
-        classes: How many there are; 0 without labels, where nothing says that the fewest clusters are not too few.
-        homogeneity: Homogeneity at k*, above chance.
+        found: Clusterings at several k.
+        k: Number of clusters k*.
+        classes: Number of classes; 0 without labels, in which case nothing confirms the smallest number tried.
+        homogeneity: Homogeneity above chance at k*.
     """
     if found.stability[k] < STABLE:
-        return "none is truly stable"
+        return "no number is stable"
     if k == max(found.stability):
-        return "the largest that was tried: more may be as stable"
+        return "it is the largest number tried, and more clusters may be as stable"
     if k == min(found.stability) and k != classes:
-        return "the smallest that was tried: a coarse cut is often stable"
+        return "it is the smallest number tried, and coarse clusters are often stable"
     if homogeneity < LOW_HOMOGENEITY:
-        return "its clusters hold several classes"
+        return "its clusters contain several classes"
     return ""
 
 
 def _split(assignments: Labels, labels: Labels, classes: Labels) -> dict[int, float]:
-    """Return the own clusters of each class that every run cuts in the same way: class -> their effective number."""
+    """Return class -> effective number of own clusters, for the classes that every run divides in the same way."""
     from sklearn.metrics import adjusted_rand_score
 
     found = {}
@@ -160,21 +163,22 @@ def _worst(figures: dict[Any, float], harmless: float) -> dict[Any, float]:
 
 
 def _above_chance(assignments: Labels, labels: Labels, seed: int) -> float:
-    """Return homogeneity from that of shuffled labels (0) to 1: with few images, chance alone makes clusters pure."""
+    """Return homogeneity rescaled so that shuffled labels have 0: with few images, chance alone makes clusters pure."""
     chance = agreement(assignments, np.random.default_rng(seed).permutation(labels)).homogeneity
     return (agreement(assignments, labels).homogeneity - chance) / max(1 - chance, 1e-9)
 
 
 def overlaps(assignments: Labels, labels: Labels, classes: Labels) -> dict[tuple[int, int], float]:
-    """Return how far each two classes lie in the same clusters: 1 minus the total variation distance of their clusters.
+    """Return the overlap of each pair of classes: 1 minus the total variation distance of their cluster distributions.
 
     Args:
-        assignments: (runs, n) clusters.
-        labels: (n,) class numbers.
-        classes: (C,) class numbers to look at; each is there.
+        assignments: Clusters (runs, n).
+        labels: Class numbers (n,).
+        classes: Numbers of the classes to compare (C,), each of which occurs in `labels`.
 
     Returns:
-        Pair of classes -> mean over runs, in [0, 1]: 0 if they share no cluster, 1 if no cluster tells them apart.
+        Pair of classes -> mean overlap over runs, in [0, 1]: 0 if they share no cluster, 1 if no cluster separates
+        them.
     """
     shares = _counts(assignments, labels, classes).astype(np.float64)
     shares /= shares.sum(axis=2, keepdims=True)  # (runs, C, k)
@@ -186,17 +190,18 @@ def overlaps(assignments: Labels, labels: Labels, classes: Labels) -> dict[tuple
 
 
 def own_clusters(assignments: Labels, labels: Labels, classes: Labels) -> dict[int, float]:
-    """Return how many clusters each class has to itself: the exponential of the entropy of its images over them.
+    """Return the effective number of each class's own clusters: the exponential of the entropy of its images over them.
 
-    A cluster is a class's own if most of its labelled images are of the class.
+    A cluster is a class's own if more than half of its labelled images belong to the class.
 
     Args:
-        assignments: (runs, n) clusters.
-        labels: (n,) class numbers.
-        classes: (C,) class numbers to look at; each is there.
+        assignments: Clusters (runs, n).
+        labels: Class numbers (n,).
+        classes: Numbers of the classes to count (C,), each of which occurs in `labels`.
 
     Returns:
-        Class -> mean over runs: 1 for one cluster, 2 for two equal ones, 0 where its own hold less than half of it.
+        Class -> mean over runs: 1 for one cluster, 2 for two equal clusters; a run counts as 0 if the class's own
+        clusters contain less than half of its images.
     """
     counts = _counts(assignments, labels, classes)
     everyone = _counts(assignments, np.zeros_like(labels), np.zeros(1, np.int64))  # (runs, 1, k)
@@ -209,25 +214,25 @@ def own_clusters(assignments: Labels, labels: Labels, classes: Labels) -> dict[i
 
 
 def _counts(assignments: Labels, labels: Labels, classes: Labels) -> Labels:
-    """Return images of each class in each cluster of each run: (runs, C, k)."""
+    """Return the number of images of each class in each cluster of each run, (runs, C, k)."""
     k = assignments.max(initial=0) + 1
     rows = [[np.bincount(run[labels == name], minlength=k) for name in classes] for run in assignments]
     return np.array(rows, np.int64).reshape(len(assignments), len(classes), k)
 
 
 _REMEDY_UNDER = (
-    "Classes are merged: try more or better negatives (a larger pretrain.batch_size; pretrain.negatives that "
-    "remember keys of past steps, or that give near ones more weight), a lower loss temperature, or another recipe."
+    "Classes are merged: try more or better negatives (a larger pretrain.batch_size, or pretrain.negatives that "
+    "remember keys of past steps or give more weight to near ones), a lower loss temperature, or another recipe."
 )
 _REMEDY_OVER = (
-    "A class is split: try fewer false negatives (pretrain.negatives that leave out the nearest keys, or "
-    "that subtract the share of false ones), a higher loss temperature, or stronger views."
+    "A class is split: try fewer false negatives (pretrain.negatives that leave out the nearest keys or "
+    "subtract the share of false negatives), a higher loss temperature, or stronger views."
 )
 
 
 _NO_PREFERENCE = (
-    "No classes are merged, and whether one is split cannot be told: the embeddings do not fall into clusters of their "
-    "own. The probe and kNN say how well classes are told apart."
+    "No classes are merged, but it is unclear whether one is split, because the embeddings do not form distinct "
+    "clusters. The probe and kNN measure how well classes are separated."
 )
 _SAID_INSTEAD = {"both": "merged and split", "no preferred number": "without a preferred number"}
 
@@ -236,9 +241,9 @@ def sentences(judgement: Judgement, found: Clusterings, at_k: LabelAgreement | N
     """Return the verdict in a few plain lines.
 
     Args:
-        judgement: The judgement, as `judge_clusters` returns it.
-        found: What was judged.
-        at_k: How the clusters at k* agree with the classes; None without labels.
+        judgement: Judgement, as `judge_clusters` returns it.
+        found: Clusterings that were judged.
+        at_k: Agreement of the clusters at k* with the classes; None without labels.
         names: Names of the classes, by number.
     """
     k, word = judgement.k, judgement.word
@@ -250,8 +255,8 @@ def sentences(judgement: Judgement, found: Clusterings, at_k: LabelAgreement | N
         said = "no preferred number: " if judgement.doubt else ""
         return [f"linear_eval: clusters: {said}{line}; no verdict: {judgement.reason}."]
     lines = [
-        f"linear_eval: clusters {_SAID_INSTEAD.get(word, word)}: {line}; there homogeneity {at_k.homogeneity:.2f}, "
-        f"completeness {at_k.completeness:.2f}; homogeneity above chance at {ROOM} clusters per class "
+        f"linear_eval: clusters are {_SAID_INSTEAD.get(word, word)}: {line}; at k*, homogeneity {at_k.homogeneity:.2f} "
+        f"and completeness {at_k.completeness:.2f}; at {ROOM} clusters per class, homogeneity above chance "
         f"{judgement.homogeneity:.2f}."
     ]
     if word in ("under-clustered", "both"):

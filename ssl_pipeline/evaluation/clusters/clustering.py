@@ -1,15 +1,16 @@
-"""k-means of embeddings over a range of k: how stable the clusters are, and how they agree with the classes.
+"""k-means of embeddings over a range of k: stability of the clusters, and their agreement with the classes.
 
-**Stability** needs no label. In each of some runs, k-means with a seed of its own is fitted on a random half of the
-images, and its centres then assign all of them, and a second view of each of them too. Stability at k is the adjusted
-Rand index between one run's clusters of the images and another's clusters of the views, averaged over the ordered pairs
-of runs: 1 if other images, another start and another view make no difference, 0 if what comes out is chance. The most
-stable number of clusters is **k***; with labels, of those from the number of classes on, because a coarse cut such as
-animals from vehicles is often more stable than any finer one, and says nothing of how classes are cut. Where stability
-only falls from a smaller number on, k* is that one: those after it have no peak of their own.
+**Stability** needs no labels. In each of several runs, k-means with a seed of its own is fitted on a random half of the
+images. Its centres then assign all images to clusters, and a second view of each image, too. Stability at k is the
+adjusted Rand index between one run's clusters of the images and another run's clusters of the views, averaged over the
+ordered pairs of runs: 1 if other images, another start and another view make no difference, 0 if the result is chance.
+The most stable number of clusters is **k***. With labels, only numbers from the number of classes on compete, because
+a coarse division, such as animals from vehicles, is often more stable than any finer one, and says nothing about how
+classes are divided. If stability only falls from a smaller number on, k* is that number, because the later numbers have
+no peak of their own.
 
-Where images belong to groups, such as the frames of a track, a half is one of the groups: with near copies of the same
-image in either half, any cut would look stable.
+If images belong to groups, such as the frames of a track, halves consist of whole groups: with near copies of the same
+image in both halves, any division would look stable.
 
 Source: stability under resampling, Lange et al. 2004, "Stability-based validation of clustering solutions", with the
 adjusted Rand index of Hubert and Arabie 1985; von Luxburg 2010 (1007.1075) on what it can show and what it cannot.
@@ -41,18 +42,18 @@ Features = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 ROOM = 4
-"""Clusters for each class at the largest k: with as many, a class that lies in parts or is hard to enclose still has
-its own."""
+"""Number of clusters per class at the largest k: enough for a class that lies in parts, or is hard to enclose, to have
+clusters of its own."""
 
 PER_CLUSTER = 5
-"""Images for each cluster at the largest k: with fewer, clusters are as pure as chance makes them."""
+"""Number of images per cluster at the largest k: with fewer images, clusters are pure by chance."""
 
-_MAX_K_WITHOUT_CLASSES = 40  # the largest k where no class says how many there may be
-_STABILITY_TIE = 0.01  # k whose stability is this close to the highest are as stable
-_K_RATIO = 1.15  # ratio between one k and the next, where they are not next to each other anyway
-_KMEANS_STARTS = 3  # of k-means++ in a run, of which the best counts: one alone often splits one blob and merges two
-_ROWS_PER_TILE = 1024  # embeddings that are rounded at a time
-_MAX_KMEANS_ITERATIONS = 50  # at most; Lloyd's later ones move next to nothing
+_MAX_K_WITHOUT_CLASSES = 40  # largest k without labels, when the number of classes is unknown
+_STABILITY_TIE = 0.01  # stabilities that differ by no more than this are equal
+_K_RATIO = 1.15  # ratio between successive k, unless they are neighbouring integers
+_KMEANS_STARTS = 3  # starts of k-means++ per run; the best is used, as a single one often splits a blob and merges two
+_ROWS_PER_TILE = 1024  # embeddings that are rounded at once
+_MAX_KMEANS_ITERATIONS = 50  # later iterations of Lloyd's algorithm change almost nothing
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Clusterings:
     """Clusters of the same n images at several k, in several runs.
 
     Attributes:
-        assignments: k -> (runs, n) each image's cluster in each run, in [0, k).
+        assignments: k -> clusters of the images in each run, (runs, n), in [0, k).
         stability: k -> mean adjusted Rand index between runs, in [-0.5, 1].
     """
 
@@ -68,21 +69,22 @@ class Clusterings:
     stability: dict[int, float]
 
     def most_stable(self, classes: int = 0) -> int:
-        """Return the most stable k of those from the number of classes on.
+        """Return the most stable k that is not below the number of classes.
 
-        Of k whose stability is within 0.01 of the highest the largest counts, because the finest says most.
+        Among the k whose stability is within 0.01 of the highest, the largest is returned, because the finest clusters
+        say the most.
 
         Args:
-            classes: Number of classes, at most the largest k; 0 if it is not known, for the most stable k of all.
+            classes: Number of classes, not above the largest k; 0 if unknown, for the most stable k of all.
         """
         highest = max(value for k, value in self.stability.items() if k >= classes)
         return max(k for k, value in self.stability.items() if k >= classes and value >= highest - _STABILITY_TIE)
 
     def preferred(self, classes: int = 0) -> int:
-        """Return k*: the most stable k from the number of classes on, or the peak from which stability falls to it.
+        """Return k*: the most stable k not below the number of classes, or the peak from which stability falls to it.
 
         Args:
-            classes: See `most_stable`.
+            classes: Number of classes, as in `most_stable`.
         """
         best = self.most_stable(classes)
         for k in sorted((k for k in self.stability if k < best), reverse=True):
@@ -90,20 +92,21 @@ class Clusterings:
                 break
             if (
                 self.stability[k] > self.stability[best] + _STABILITY_TIE
-            ):  # no valley between: k* lies on the slope of this one
+            ):  # without a valley in between, k* lies on the slope of this peak
                 best = k
         return best
 
 
 @dataclass(frozen=True)
 class LabelAgreement:
-    """How the clusters at one k agree with the classes, averaged over the runs; all in [0, 1].
+    """Agreement of the clusters at one k with the classes, averaged over the runs; all measures are in [0, 1].
 
     Attributes:
-        homogeneity: 1 if no cluster holds images of two classes.
-        completeness: 1 if no class lies in two clusters.
-        v_measure: Harmonic mean of the two; also NMI with the arithmetic mean of the entropies.
-        nmi: Normalised mutual information, with their geometric mean.
+        homogeneity: Homogeneity; 1 if no cluster contains images of two classes.
+        completeness: Completeness; 1 if no class is spread over two clusters.
+        v_measure: Harmonic mean of homogeneity and completeness, which equals the normalised mutual information with
+            the arithmetic mean of the entropies.
+        nmi: Normalised mutual information with the geometric mean of the entropies.
     """
 
     homogeneity: float
@@ -113,7 +116,7 @@ class LabelAgreement:
 
 
 def distinct(embeddings: Features) -> int:
-    """Return how many embeddings differ by more than rounding; (n, D) unit-norm."""
+    """Return the number of unit-norm embeddings (n, D) that differ by more than rounding."""
     found: set[bytes] = set()
     for start in range(0, len(embeddings), _ROWS_PER_TILE):
         rounded = (embeddings[start : start + _ROWS_PER_TILE] - embeddings[:1]).round(5) + np.float32(0)  # no -0
@@ -122,14 +125,14 @@ def distinct(embeddings: Features) -> int:
 
 
 def grid(images: int, classes: int) -> list[int]:
-    """Return numbers of clusters to try: from 2 to 4 x C, ever wider apart, but all those next to C.
+    """Return the numbers of clusters to try, from 2 to 4 x C: all those close to C, and increasingly sparse elsewhere.
 
     Args:
-        images: Number of images to cluster, at least `PER_CLUSTER` for each cluster.
-        classes: C; fewer than two say nothing.
+        images: Number of images to cluster; each cluster needs at least `PER_CLUSTER`.
+        classes: Number of classes, C; below two, it is ignored.
 
     Returns:
-        Ascending; empty with fewer than ten images.
+        Ascending numbers of clusters; empty with fewer than ten images.
     """
     most = min(ROOM * classes if classes > 1 else _MAX_K_WITHOUT_CLASSES, images // PER_CLUSTER)
     widening = {round(2 * _K_RATIO**step) for step in range(100)}
@@ -142,14 +145,14 @@ def cluster(
 ) -> Clusterings:
     """Cluster with k-means at each k, and measure how stable the clusters are.
 
-    One thread does it: with several, sums would be taken in an order that depends on their number.
+    This runs on one thread, because with several threads the order of summation would depend on their number.
 
     Args:
-        embeddings: (n, D) unit-norm embeddings of the images; two or more in each half for each cluster.
-        views: (n, D) unit-norm embeddings of another view of each.
-        groups: (n,) numbers, equal for images of one group, of which a half has all or none.
-        ks: Numbers of clusters, from 2.
-        runs: How often, at least 2.
+        embeddings: Unit-norm embeddings of the images (n, D), with at least two images per cluster in each half.
+        views: Unit-norm embeddings (n, D) of another view of each image.
+        groups: Group numbers (n,), equal for images of one group; a half contains all images of a group or none.
+        ks: Numbers of clusters to try, from 2.
+        runs: Number of runs, at least 2.
         seed: Seed of the halves and of the starts.
     """
     from sklearn.metrics import adjusted_rand_score
@@ -167,21 +170,21 @@ def cluster(
 
 
 def _run(embeddings: Features, views: Features, groups: Labels, k: int, seed: int) -> tuple[Labels, Labels]:
-    """Fit on a random half; the clusters (n,) of all images, and of all views."""
+    """Fit k-means on a random half, and return the clusters (n,) of all images and of all views."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
     half = _half(groups, k, seed)
-    # the half is a copy that nobody else sees: k-means may centre it in place
+    # the half is a private copy, which k-means may centre in place
     means = KMeans(k, n_init=_KMEANS_STARTS, max_iter=_MAX_KMEANS_ITERATIONS, random_state=seed, copy_x=False)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different embeddings than k: some stay empty
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different embeddings than k leave clusters empty
         means.fit(embeddings[half])
     return means.predict(embeddings).astype(np.int64), means.predict(views).astype(np.int64)
 
 
 def _half(groups: Labels, k: int, seed: int) -> Labels:
-    """Return positions of a random half of the images, as nearly as whole groups allow, and of k images at least."""
+    """Return the positions of a random half of the images, as exactly as whole groups allow, and at least k images."""
     _, numbers, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     lots = np.random.default_rng(seed).permutation(len(sizes))
     taken = np.cumsum(sizes[lots])
@@ -190,11 +193,11 @@ def _half(groups: Labels, k: int, seed: int) -> Labels:
 
 
 def agreement(assignments: Labels, labels: Labels) -> LabelAgreement:
-    """Hold clusters against classes.
+    """Measure the agreement of clusters with classes.
 
     Args:
-        assignments: (runs, n) clusters of labelled images.
-        labels: (n,) their classes.
+        assignments: Clusters of labelled images (runs, n).
+        labels: Class numbers of these images (n,).
 
     Source: Rosenberg and Hirschberg 2007, "V-measure"; Strehl and Ghosh 2002 for NMI with the geometric mean.
     """
@@ -211,16 +214,19 @@ def agreement(assignments: Labels, labels: Labels) -> LabelAgreement:
 
 
 def energies(embeddings: Features, labels: Labels, groups: Labels) -> dict[str, Any]:
-    """Return energies of pairs of images of two groups: negative cosines within a class and between classes.
+    """Return statistics of the energies (negative cosines) of pairs of images within a class and between classes.
+
+    Pairs within a group are left out, because they are similar for other reasons than their class.
 
     Args:
-        embeddings: (n, D) unit-norm embeddings of labelled images; some hundreds are enough: the time goes with n^2.
-        labels: (n,) their classes.
-        groups: (n,) numbers, equal for images of one group, which are alike for another reason than their class.
+        embeddings: Unit-norm embeddings of labelled images (n, D); a few hundred suffice, as the time grows with n^2.
+        labels: Class numbers (n,).
+        groups: Group numbers (n,), equal for images of one group.
 
     Returns:
-        For `intra` and `inter` class pairs the mean and three quantiles, in [-1, 1], and `auroc`, the probability that
-        a pair within a class has less energy than one between classes. Empty if there is no pair of either sort.
+        Mean and three quantiles of the energies of `intra`-class and `inter`-class pairs, in [-1, 1], and `auroc`, the
+        probability that a pair within a class has less energy than a pair between classes. Empty if one of the two
+        kinds of pairs is missing.
     """
     from sklearn.metrics import roc_auc_score
 

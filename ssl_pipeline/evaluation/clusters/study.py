@@ -1,4 +1,4 @@
-"""The clusters of the exported embeddings, from the store to figures, lines, a table and pictures."""
+"""Study the clusters of the exported embeddings: figures, lines, a table and pictures."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -29,20 +29,20 @@ __all__ = ["TABLE", "ClusterReport", "study_clusters"]
 
 TABLE = ("k", "stability", "homogeneity", "completeness", "v_measure", "nmi")
 
-_ENERGY_IMAGES = 512  # images: 130,000 pairs
-_SHOWN_IMAGES_PER_CLASS = 8  # images of each class of a pair
-_PARTS, _OF_PART = 3, 6  # clusters of a split class, images of each
+_ENERGY_IMAGES = 512  # images, which form 130,000 pairs
+_SHOWN_IMAGES_PER_CLASS = 8  # images shown of each class of a merged pair
+_PARTS, _OF_PART = 3, 6  # clusters shown of a split class, and images of each cluster
 
 
 @dataclass(frozen=True)
 class ClusterReport:
-    """What was found, and how to show it.
+    """Results of clustering.
 
     Attributes:
         figures: Figures for details.json.
-        lines: Sentences for people.
-        rows: Rows of a table under `TABLE`.
-        picture: What `draw` draws; None if there was nothing to cluster.
+        lines: Results as sentences.
+        rows: Rows of a table with the columns `TABLE`.
+        picture: Content that `draw` draws; None if there was nothing to cluster.
     """
 
     figures: dict[str, Any]
@@ -75,7 +75,7 @@ class _Study:
         for name, parts in self.judgement.split.items():
             if parts >= SPLIT:
                 clusters = self.found.assignments[self.judgement.k][0]
-                title = f"{short(self.names[name])}: {parts:.1f} clusters of its own"
+                title = f"{short(self.names[name])}: split into {parts:.1f} clusters"
                 classes.append((title, images_of_class(clusters, labels, name, _PARTS, _OF_PART)))
         spec = self.seen.spec
         bands = f" ({shown_bands(spec)})" if shown_bands(spec) else ""
@@ -91,18 +91,18 @@ class _Study:
 def study_clusters(
     settings: Clusters, embed: Embed, seen: SeenImages, names: Sequence[str], policies: Policies, seed: int
 ) -> ClusterReport:
-    """Cluster the embeddings of images, judge the clusters by its labels, and say what to change.
+    """Cluster the embeddings of images, judge the clusters by the images' labels, and say what to change.
 
     Args:
-        settings: `linear_eval.clusters`.
-        embed: The exported backbone.
-        seen: Images of train and validation; never of the test split.
+        settings: Section `linear_eval.clusters` of params.yaml.
+        embed: Embedder that runs the exported backbone.
+        seen: Images of train and validation, never of the test split.
         names: Names of the classes, by number.
         policies: Policies of the views.
         seed: Seed of k-means.
 
     Raises:
-        ConfigError: There is no such kind of view.
+        ConfigError: `linear_eval.clusters.view` is not a known kind of view.
     """
     views = SeenViews(seen, policies, settings.view)
     embeddings = unit(extract(embed, seen))
@@ -110,7 +110,9 @@ def study_clusters(
     ks = grid(different, seen.classes)
     facts: dict[str, Any] = {"images": len(seen), "labelled": int(known.sum()), "view": settings.view}
     if not ks:
-        reason = f"{different} different embeddings of {len(seen)} images; clustering takes {2 * PER_CLUSTER}"
+        reason = (
+            f"clustering needs {2 * PER_CLUSTER} different embeddings, but the {len(seen)} images have only {different}"
+        )
         return ClusterReport(
             facts | {"verdict": "unknown", "reason": reason}, [f"linear_eval: no clusters: {reason}."], []
         )
@@ -136,7 +138,7 @@ def _figures(
     names: Sequence[str],
     energy: dict[str, Any],
 ) -> dict[str, Any]:
-    """Return the findings, nested."""
+    """Return the findings as nested figures."""
     figures: dict[str, Any] = {
         "verdict": judgement.word,
         "k_star": judgement.k,

@@ -1,1 +1,1 @@
-"""The exported embeddings under linear probes and nearest neighbours, beside what they must beat."""
+"""Evaluate the exported embeddings by linear probes and nearest neighbours, in comparison with baselines."""

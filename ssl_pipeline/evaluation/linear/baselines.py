@@ -1,4 +1,4 @@
-"""What a trained backbone must beat: pixels, colours, and the same network with random weights."""
+"""Baselines that a trained backbone must beat: pixels, colours, and the same network with random weights."""
 
 from copy import deepcopy
 
@@ -21,19 +21,19 @@ __all__ = ["colour_histogram", "random_encoder", "raw_pixels", "starting_encoder
 Images = Pixels
 Features = npt.NDArray[np.float32]
 
-_MAX_SIDE = 16  # on 10,000 CIFAR-10 images a probe on 16 px was as good as one on 32 px (39%), in a seventh of the time
-_BINS_PER_BAND = 32  # of a band's full scale
+_MAX_SIDE = 16  # px: for 10,000 CIFAR-10 images, as good as 32 px (39%) in a seventh of the time
+_BINS_PER_BAND = 32  # equal parts of a band's full scale
 
 
 def raw_pixels(images: Images, spec: ImageSpec = RGB8) -> Features:
-    """Return pixels in [0, 1] as they are; images above 16 px are first averaged over areas to 16 x 16.
+    """Return raw pixels in [0, 1]; images larger than 16 px are first reduced to 16 x 16 by averaging areas.
 
     Args:
-        images: (n, S, S, C) images of the type that the spec names.
-        spec: What the images' values mean.
+        images: Images (n, S, S, C) of the type that `spec` describes.
+        spec: Meaning of the images' values.
 
     Returns:
-        (n, C * min(S, 16) ** 2) float32.
+        Features (n, C * min(S, 16) ** 2), float32.
     """
     canvas = images.shape[1]
     side = min(canvas, _MAX_SIDE)
@@ -48,14 +48,14 @@ def raw_pixels(images: Images, spec: ImageSpec = RGB8) -> Features:
 
 
 def colour_histogram(images: Images, spec: ImageSpec = RGB8) -> Features:
-    """Return shares of an image's pixels in 8 x 8 x 8 equal boxes of RGB space; else in 32 boxes for each band.
+    """Return the shares of pixels in 8 x 8 x 8 equal boxes of RGB space or, for other images, in 32 bins per band.
 
     Args:
-        images: (n, S, S, C) images of the type that the spec names.
-        spec: What the images' values mean.
+        images: Images (n, S, S, C) of the type that `spec` describes.
+        spec: Meaning of the images' values.
 
     Returns:
-        (n, 512) or (n, 32 * C) float32; rows sum to 1.
+        Features (n, 512) or (n, 32 * C), float32; rows sum to 1.
     """
     count, pixels = len(images), images.shape[1] * images.shape[2]
     if not (spec.is_rgb and spec.dtype == "uint8"):
@@ -68,7 +68,7 @@ def colour_histogram(images: Images, spec: ImageSpec = RGB8) -> Features:
 
 
 def _band_histograms(images: Images, spec: ImageSpec) -> Features:
-    """Return shares (n, 32 * C) of the values of all bands in 32 equal parts of the full scale of each band."""
+    """Return the shares (n, 32 * C) of all values in 32 equal bins of the full scale of each band."""
     shares = (images.astype(np.float32) - np.float32(spec.low)) / np.float32(spec.high - spec.low)
     parts = (shares * _BINS_PER_BAND).astype(np.int64).clip(0, _BINS_PER_BAND - 1)  # (n, S, S, C)
     boxes = parts + np.arange(spec.channels) * _BINS_PER_BAND
@@ -80,20 +80,20 @@ def _band_histograms(images: Images, spec: ImageSpec) -> Features:
 
 
 def random_encoder(registry: Registry, card: ModelCard, l2_normalize: bool, seed: int, pool: Split | None) -> Embed:
-    """Return the pretrained model's own network and pixel pipeline, with random weights.
+    """Return an embedder with the pretrained model's network and pixel pipeline, but random weights.
 
-    Batch norms that are not calibrated have the statistics 0 and 1, and are therefore said to be no fair baseline. For
-    a probe on standardised features it is not so: the uncalibrated were the stronger on digits (ResNet-8, 91% against
-    90%, best of 3) and on CIFAR-10 (ResNet-18, 38% against 30%). A backbone should beat both.
+    Uncalibrated batch norms have the statistics 0 and 1, and are often considered an unfair baseline. For a probe on
+    standardised features, they are not: the uncalibrated network was the stronger baseline on digits (ResNet-8, 91%
+    against 90%, best of 3) and on CIFAR-10 (ResNet-18, 38% against 30%). A backbone should beat both.
 
     Args:
-        registry: The registry that has the backbone.
-        card: The card of the encoder that was exported, for its architecture, up to its layer, alone; it sees colours
-            even where that one does not.
-        l2_normalize: Whether embeddings get unit length, as those of the exported backbone.
+        registry: Registry of the backbones.
+        card: Card of the exported encoder, of which only the architecture up to its layer is used; the random network
+            sees colours even if the exported encoder does not.
+        l2_normalize: Whether embeddings are scaled to unit length, like those of the exported backbone.
         seed: Seed of the weights.
-        pool: Images to calibrate batch norms on, those that the pretrained model learned from; None: leave them as they
-            are initialised.
+        pool: Images to calibrate batch norms on, namely those that the pretrained model learned from; None leaves
+            batch norms as they are initialised.
     """
     return _in_place(untrained(registry, card, seed), card, l2_normalize, pool)
 
@@ -101,17 +101,17 @@ def random_encoder(registry: Registry, card: ModelCard, l2_normalize: bool, seed
 def starting_encoders(
     start: Encoder | None, card: ModelCard, layer: int | None, l2_normalize: bool, pool: Split
 ) -> list[Embed]:
-    """Return what pretraining started from, with the batch norms' statistics as they came, and calibrated.
+    """Return embedders with the starting weights of pretraining: one with their batch-norm statistics, one calibrated.
 
     Args:
-        start: The whole encoder before pretraining, which is left as it is; None: its weights were random.
+        start: Whole encoder before pretraining, which is not modified; None if its weights were random.
         card: Card of the whole pretrained encoder.
-        layer: The layer that ships.
-        l2_normalize: Whether embeddings get unit length, as those of the exported backbone.
+        layer: Layer that ships, from 1; None for the backbone's own embedding.
+        l2_normalize: Whether embeddings are scaled to unit length, like those of the exported backbone.
         pool: Images to calibrate batch norms on.
 
     Returns:
-        Both; none where pretraining started from random weights.
+        Two embedders; none if pretraining started from random weights.
     """
     if start is None:
         return []
@@ -119,7 +119,7 @@ def starting_encoders(
 
 
 def _in_place(encoder: Encoder, card: ModelCard, l2_normalize: bool, pool: Split | None) -> Embed:
-    """Return an encoder in the place of the pretrained one, whose pixels it is given."""
+    """Return an embedder that runs an encoder in place of the pretrained one, on the same pixels."""
     network = FromPixels(card, embedding(encoder, l2_normalize)).to(best_device())
     if pool is not None:
         calibrate_on(network, pool)

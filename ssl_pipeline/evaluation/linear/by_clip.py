@@ -1,7 +1,7 @@
-"""Whole clips under the linear probe and nearest neighbours: the embedding of a clip is the mean of its frames'.
+"""Evaluate whole clips by linear probe and nearest neighbours; a clip's embedding is the mean over its frames.
 
-A clip is one sample here, in training as well as in the test, whatever the number of its frames. Test clips share no
-frame with what was trained on, as a clip is in one split.
+Here a clip is one sample, in training and in the test, whatever its number of frames. Test clips share no frame with
+the training clips, because each clip belongs to one split.
 """
 
 from functools import partial
@@ -30,12 +30,12 @@ Numbers = npt.NDArray[np.int64]
 
 
 class Clips(NamedTuple):
-    """Some clips.
+    """The features, labels and groups of c clips.
 
     Attributes:
-        features: (c, D) means of the embeddings of their frames, scaled to length 1.
-        labels: (c,) class numbers.
-        groups: (c,) numbers, equal for clips of one group, as for those that share a picture.
+        features: Mean embeddings of the clips' frames, scaled to unit length, (c, D).
+        labels: Class numbers (c,).
+        groups: Group numbers (c,), equal for clips of one group, such as clips that share a picture.
     """
 
     features: Features
@@ -44,11 +44,11 @@ class Clips(NamedTuple):
 
 
 def mean_of_frames(features: Features, data: Labelled) -> Clips:
-    """Return the clips that labelled images are frames of; images that are no frames are left out.
+    """Return the clips to which labelled images belong as frames; still images are left out.
 
     Args:
-        features: (n, D) embeddings of the images.
-        data: The images. Frames of one clip that have different labels count as clips of their own.
+        features: Embeddings of the images (n, D).
+        data: Labelled images, n; frames of one clip with different labels count as different clips.
     """
     moments = data.split.moments
     clips = np.full(len(data), -1) if moments is None else moments.clips[data.rows]
@@ -56,21 +56,21 @@ def mean_of_frames(features: Features, data: Labelled) -> Clips:
     named = np.stack([clips[frames], data.labels[frames]], axis=1)
     clip, first, numbers = np.unique(named, axis=0, return_index=True, return_inverse=True)
     sums = np.zeros((len(clip), features.shape[1]), np.float32)
-    np.add.at(sums, numbers.ravel(), features[frames])  # which has the direction of the mean
+    np.add.at(sums, numbers.ravel(), features[frames])  # the sum has the direction of the mean
     return Clips(unit(sums), clip[:, 1], data.groups[frames][first])
 
 
 def study_clips(settled: Settled, data: LabelledSplits, settings: LinearEvalConfig) -> dict[str, Any]:
-    """Return accuracies by clip of the backbone, by its probe and by kNN, beside those of what it must beat.
+    """Return accuracies by clip of the backbone, by linear probe and by kNN, and those of its baselines.
 
     Args:
-        settled: What was chosen by frame; the probes of clips have strengths of their own.
-        data: The labelled images.
-        settings: The section `linear_eval`.
+        settled: Contestants, as settled by frame; the strengths of their probes are chosen again, by clip.
+        data: Labelled images of the three splits.
+        settings: Section `linear_eval` of params.yaml.
 
     Returns:
-        Figures as those of frames, and numbers of clips; nothing where the images are no frames, or none is to be
-        tested.
+        The same figures as by frame, and the numbers of clips; empty if the images are not frames, or if there are no
+        test clips.
     """
     if data.train.split.moments is None or data.test.split.moments is None or not len(data.test):
         return {}
@@ -104,21 +104,21 @@ def _clips(embed: Embed, data: Labelled) -> Clips:
 
 
 def _fitted(train: Clips, val: Clips, bank: Features, labels: Numbers, strengths: Any, classes: int) -> Probe:
-    """Choose the penalty on validation clips, and fit a probe on these and the training clips together."""
+    """Choose the penalty on validation clips, and fit a probe on training and validation clips together."""
     chosen = fit(train.features, train.labels, strengths, val.features, val.labels, class_count=classes)
     return fit_at(bank, labels, chosen.strength, class_count=classes)
 
 
 def clip_lines(metrics: dict[str, Any]) -> list[str]:
-    """Return what the figures by clip say, in lines; none where there are none."""
+    """Return the results by clip as lines; empty if there are none."""
     if "by_clip" not in metrics:
         return []
     found = metrics["by_clip"]
     lines = [
-        f"linear_eval: by clip, whose embedding is the mean of its frames': linear probe {percent(found)}, "
+        f"linear_eval: by clip (mean embedding of its frames): linear probe {percent(found)}, "
         f"kNN {percent(found[KNN])} on {found['clips']['test']} test clips"
     ]
-    for name, described in {START: "the weights it started from", _RANDOM: "random encoder"}.items():
+    for name, described in {START: "the starting weights", _RANDOM: "random encoder"}.items():
         if name in found:
             points = gained(found[f"gain_over_{name}"])
             lines.append(f"  {described} {percent(found[name])}: the backbone gains {points} points")

@@ -1,7 +1,7 @@
-"""The trained backbone against its baselines, on identical footing: same images, same probe, same path of penalties.
+"""Compare the trained backbone with its baselines on an equal footing: same images, same probe, same path of penalties.
 
-Everything is settled first, on train and validation; only then is the test split opened, once. Nothing that settles
-takes a test image or a test label as an argument.
+Everything is settled first on train and validation, and only then is the test split opened, once. No function that
+settles anything takes test images or test labels as arguments.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,16 +23,16 @@ from ssl_pipeline.evaluation.statistics.intervals import MEASURES, Interval, sco
 __all__ = ["BACKBONE", "KNN", "START", "Contestant", "Settled", "figures", "flat", "predict", "settle"]
 
 BACKBONE, KNN = "linear_probe", "knn"
-"""What uses the trained backbone; all else is a baseline."""
+"""Names of the classifiers on the trained backbone; all other names are baselines."""
 START = "start"
-"""The encoder with the weights that pretraining started from, where these were given."""
+"""Name of the encoder with the weights that pretraining started from, if these were not random."""
 
 Features = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 
 class Contestant(NamedTuple):
-    """A representation of images with its probe, the best on validation of as many `draws`."""
+    """A representation of images with its probe; of `draws` candidates, the best on validation."""
 
     embed: Embed
     probe: Probe
@@ -40,14 +40,14 @@ class Contestant(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """All that is fitted or chosen before the test.
+    """Everything that is fitted or chosen before the test.
 
     Attributes:
-        contestants: The trained backbone, as `BACKBONE`, and the baselines.
-        bank: The backbone's features of all labelled images of train and validation, (n, D).
-        labels: Their labels, (n,).
-        banks: Contestant -> features of the same images, for those beside the backbone whose neighbours vote too.
-        fitted: The backbone's probe of the training images alone, by which its strength was chosen.
+        contestants: Name -> contestant: the trained backbone, as `BACKBONE`, and the baselines.
+        bank: Features (n, D) of all labelled images of train and validation, by the backbone.
+        labels: Labels (n,) of these images.
+        banks: Contestant -> features of the same images, for baselines that are also evaluated by kNN.
+        fitted: Probe of the backbone on training images alone, with which its strength was chosen.
     """
 
     contestants: Mapping[str, Contestant]
@@ -68,12 +68,12 @@ def settle(
     """Choose each contestant's penalty on validation, then fit its probe on train and validation together.
 
     Args:
-        candidates: Contestant -> its representations, several where it is random; the best on validation is kept.
-        train: Labelled training images, of two classes or more.
+        candidates: Contestant -> representations; several if it is random, of which the best on validation is used.
+        train: Labelled training images of two classes or more.
         val: Labelled validation images; may be empty.
         strengths: Path of inverse penalties.
-        classes: How many there are.
-        neighbours: Contestants, beside the backbone, whose nearest neighbours vote too.
+        classes: Number of classes.
+        neighbours: Contestants beside the backbone that are also evaluated by kNN.
     """
     contestants, bank, banks, fitted = {}, np.empty((0, 0), np.float32), {}, None
     labels = np.concatenate([train.labels, val.labels])
@@ -82,7 +82,7 @@ def settle(
         for embed in embeds:
             features, held_out = extract(embed, train), extract(embed, val)
             probe = fit(features, train.labels, strengths, held_out, val.labels, class_count=classes)
-            # of ranks, all go on with the same one, also where the last bits of their probes differ
+            # all ranks choose the same one, even if the last bits of their probes differ
             accuracy = ranks.told(probe.validation.get(probe.strength, 0.0))
             if accuracy > best_accuracy:
                 best, best_accuracy = (embed, probe, np.concatenate([features, held_out])), accuracy
@@ -99,7 +99,7 @@ def settle(
 
 
 def predict(settled: Settled, test: Labelled, neighbours: Knn) -> dict[str, Labels]:
-    """Return labels (n,) of the test images by each contestant, and by kNN on its features where they vote."""
+    """Return each contestant's predictions (n,) for the test images, by probe and, if it has a bank, by kNN."""
     predictions = {}
     for name, contestant in settled.contestants.items():
         features = extract(contestant.embed, test)
@@ -115,13 +115,13 @@ def predict(settled: Settled, test: Labelled, neighbours: Knn) -> dict[str, Labe
 def figures(
     settled: Settled, predictions: Mapping[str, Labels], test: Labelled, settings: LinearEvalConfig
 ) -> dict[str, Any]:
-    """Return the contest in numbers: the backbone's probe at the top, kNN, baselines and the gains over them nested.
+    """Return the results of the contest: the backbone's probe at the top level; kNN, baselines and gains nested.
 
     Args:
-        settled: What was chosen.
-        predictions: The predictions, as `predict` returns them.
-        test: The test images; without any nothing is said of accuracy.
-        settings: The bootstrap's size and seed.
+        settled: Contestants, as `settle` returns them.
+        predictions: Predictions, as `predict` returns them.
+        test: Labelled test images; if there are none, the results contain no accuracy.
+        settings: Section `linear_eval` of params.yaml, with the size and seed of the bootstrap.
     """
     found: dict[str, Any] = {name: _choice(contestant) for name, contestant in settled.contestants.items()}
     found[KNN] = {"k": min(settings.knn.k, len(settled.bank)), "temperature": settings.knn.temperature}
@@ -139,7 +139,7 @@ def figures(
 
 
 def _knn(name: str) -> str:
-    """Say what kNN on a contestant's features is called among the predictions."""
+    """Return the name of kNN on a contestant's features among the predictions."""
     return f"{KNN} of {name}"
 
 
@@ -151,7 +151,7 @@ def _choice(contestant: Contestant) -> dict[str, Any]:
 
 
 def flat(measured: Callable[[str], Interval]) -> dict[str, float]:
-    """Return the figures of each measure with the bounds of their intervals, given what returns them."""
+    """Return the figure of each measure with the bounds of its interval, as flat keys."""
     found: dict[str, float] = {}
     for measure in MEASURES:
         value, low, high = measured(measure)

@@ -1,4 +1,4 @@
-"""What the linear evaluation reads: the exported file, the pretrained model, the images and the rivals."""
+"""Inputs of the linear evaluation: the exported file, the pretrained model, the images and the rivals."""
 
 import json
 from collections.abc import Mapping
@@ -35,26 +35,26 @@ _TIMED_IMAGES = 32  # training images on which encoders are timed
 
 @dataclass(frozen=True)
 class LinearInputs:
-    """What is evaluated, and on what.
+    """Models to evaluate, and the images to evaluate them on.
 
     Attributes:
         data: Labelled images of the three splits, and the names of the classes.
         seen: Images of train and validation, for clusters and negatives.
         policies: Policies of the views.
-        registry: The registry that has the random encoder's architecture.
-        encoder: The whole pretrained encoder.
+        registry: Registry of the backbones, from which the random encoder is built.
+        encoder: Whole pretrained encoder.
         card: Card of the whole encoder.
-        start: The whole encoder before pretraining; None: its weights were random.
-        task: The trained pretext task; None where its recipe has no negatives.
-        backbone: The exported file.
+        start: Whole encoder before pretraining; None if its weights were random.
+        task: Trained pretext task; None if its recipe has no negatives.
+        backbone: Path of the exported file.
         backbone_sha256: Digest of the exported file when it was opened.
-        embed: The exported file, from canvases to embeddings, which all studies share.
-        layer: The layer that ships; None: the backbone's own embedding.
+        embed: Embedder that runs the exported file on canvases; all studies share it and its cache.
+        layer: Layer that ships, from 1; None for the backbone's own embedding.
         l2_normalize: Whether the exported embeddings have unit length.
         rivals: Name -> rival that is ready to embed.
-        cost: What the exported file costs; empty without rivals.
-        variants: What ships beside the exported file.
-        texts: The text tower beside the exported file, and captioned images; None where there is none.
+        cost: Size and time of the exported file; empty without rivals.
+        variants: Variants that ship beside the exported file.
+        texts: Text tower beside the exported file, and captioned images; None if there is no text tower.
     """
 
     data: LabelledSplits
@@ -77,31 +77,31 @@ class LinearInputs:
 
     @property
     def learnable(self) -> bool:
-        """Whether the labels of the training images name two classes or more."""
+        """Whether the training images have labels of two classes or more."""
         return len(np.unique(self.data.train.labels)) > 1
 
     def check_unchanged(self) -> None:
-        """Make sure that the exported file still is the one that was evaluated.
+        """Check that the exported file is still the one that was evaluated.
 
         Raises:
-            PipelineError: It has changed.
+            PipelineError: The file has changed.
         """
         if sha256(self.backbone) != self.backbone_sha256:
-            raise PipelineError(f"{self.backbone} changed while it was evaluated: run `dvc repro linear_eval` again.")
+            raise PipelineError(f"{self.backbone} changed during its evaluation: run `dvc repro linear_eval` again.")
 
 
 def read_inputs(
     settings: LinearEvalConfig, registry: Registry, policies: Policies, *, store: Path, pretrain: Path, backbone: Path
 ) -> LinearInputs:
-    """Open all that the evaluation needs. Rivals come before anything takes long: a misspelt name is told at once.
+    """Open everything that the evaluation needs, rivals before any slow work, so that a misspelt name fails at once.
 
     Args:
-        settings: The section `linear_eval`.
-        registry: The registry that has the backbones.
+        settings: Section `linear_eval` of params.yaml.
+        registry: Registry of the backbones.
         policies: Policies of the views.
-        store: The folder of the images.
-        pretrain: The folder of the pretrained model.
-        backbone: The exported file.
+        store: Folder of the store of images.
+        pretrain: Folder of the pretrained model.
+        backbone: Path of the exported file.
 
     Raises:
         ConfigError: A rival does not exist, or cannot be opened.
@@ -119,7 +119,7 @@ def read_inputs(
         images = data.train.images(sample(data.train, _TIMED_IMAGES))
         rivals, own = open_rivals(settings.rivals, registry, card, images), cost(backbone, images, card.images)
     elif settings.rivals:
-        say("linear_eval: rivals are not judged, because there are no labels to judge by")
+        say("linear_eval: rivals are not evaluated, because the training images lack labels of two classes")
     l2_normalize = json.loads(metadata["l2_normalized"])
     return LinearInputs(
         data=data,

@@ -1,8 +1,10 @@
 """Weighted nearest neighbours on frozen features: nothing is learned, so nothing can be tuned in their favour.
 
-Each of the k stored features with the largest cosine to a query votes for its class, with exp(cosine / temperature).
+Each of the k stored features with the largest cosine to a query votes for its class, with the weight
+exp(cosine / temperature).
 
-Images of one group are in one split (`ssl_pipeline.data.splits`), so that no query meets its own group in the bank.
+Images of one group are in one split (`ssl_pipeline.data.splits`), so that the bank contains no image of a query's
+group.
 
 Source: Wu et al. 2018 (1805.01978), section 3.4.
 """
@@ -14,7 +16,7 @@ from ssl_pipeline.neighbours import nearest
 
 __all__ = ["predict"]
 
-_QUERIES = 256  # at a time
+_QUERIES = 256  # queries at a time
 
 Features = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
@@ -27,17 +29,17 @@ def predict(
     k: int,
     temperature: float,
 ) -> Numbers:
-    """Return the class with most votes for each query; of classes with as many, the first.
+    """Return the class with the most votes for each query; ties go to the first class.
 
     Args:
-        bank: (n, D) features of any length, n >= 1.
-        labels: (n,) their classes, from 0.
-        queries: (m, D) features to classify.
-        k: Neighbours; all of the bank if it holds fewer.
-        temperature: Temperature of the votes. At small values the nearest neighbour alone decides.
+        bank: Features (n, D) of any length; n >= 1.
+        labels: Class numbers of the bank (n,), from 0.
+        queries: Features to classify (m, D).
+        k: Number of neighbours; if the bank has fewer features, all of them vote.
+        temperature: Temperature of the votes, greater than 0; at small values, the nearest neighbour alone decides.
 
     Returns:
-        (m,) classes.
+        Class numbers (m,).
     """
     cosines, rows = nearest(bank, queries, min(k, len(bank)))
     predicted = np.empty(len(queries), np.int64)

@@ -1,8 +1,8 @@
-"""Which layer of a pretrained encoder a linear probe reads best.
+"""Find the layer of a pretrained encoder on which a linear probe works best.
 
-The last layers of a network may serve its pretext task alone, so that what other tasks need is clearer in those before
-(Kolesnikov et al. 2019, 1901.09005). A probe on each layer is fitted on training images, and judged on the validation
-images that chose its strength, as those of the contest are. No test image has a part in it.
+The last layers of a network may be specific to its pretext task, so that earlier layers serve other tasks better
+(Kolesnikov et al. 2019, 1901.09005). A probe on each layer is fitted on training images and judged on the validation
+images that chose its strength, like the probes of the contest. Test images are not used.
 """
 
 from collections.abc import Collection, Sequence
@@ -26,19 +26,17 @@ from ssl_pipeline.types import Encoder
 __all__ = ["EveryLayer", "LayerReport", "compare_layers", "study_layers"]
 
 Layer = int | None
-"""The number of a layer, from 1; None: the backbone's own embedding."""
+"""Number of a layer, from 1; None for the backbone's own embedding."""
 
-_MAX_IMAGES_PER_SPLIT = (
-    10_000  # of each split: the features of all layers are in memory together, and their probes take turns
-)
+_MAX_IMAGES_PER_SPLIT = 10_000  # bounds memory and time, because the features of all layers are in memory together
 
 
 class LayerReport(NamedTuple):
-    """What was found.
+    """Results of the comparison of layers.
 
     Attributes:
         figures: Figures for details.json.
-        lines: Sentences for people.
+        lines: Results as sentences.
     """
 
     figures: dict[str, Any]
@@ -46,16 +44,16 @@ class LayerReport(NamedTuple):
 
 
 class EveryLayer(nn.Module):
-    """The embeddings of every layer of an encoder, its own last, side by side: the images are read once for all.
+    """The embeddings of all layers of an encoder side by side, its own embedding last; images are read only once.
 
     Args:
-        encoder: Its backbone offers maps.
-        l2_normalize: Whether the embeddings of each layer get unit length.
-        known: Layers that are left out. Without the last, the images pass the network once instead of twice.
+        encoder: Encoder with a backbone that offers maps.
+        l2_normalize: Whether the embeddings of each layer are scaled to unit length.
+        known: Layers to leave out. Without the last one, images pass through the network once instead of twice.
 
     Attributes:
-        layers: The numbers of the layers, in their order.
-        dims: The length of each one's embeddings.
+        layers: Numbers of the layers, in order.
+        dims: Embedding dimension of each layer.
     """
 
     def __init__(self, encoder: Encoder, l2_normalize: bool, known: Collection[Layer] = ()):
@@ -67,7 +65,7 @@ class EveryLayer(nn.Module):
         self.dims = [dims[layer] for layer in self.layers]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embed images (N, C, S, S) in [0, 1]: (N, sum of `dims`)."""
+        """Return embeddings (N, sum of `dims`) of images (N, C, S, S) in [0, 1]."""
         maps = self.encoder.maps(images) if self.layers != [None] else []
         embeddings = [self.encoder(images) if layer is None else maps[layer - 1].mean((2, 3)) for layer in self.layers]
         return torch.cat([F.normalize(one, dim=1) if self.l2_normalize else one for one in embeddings], dim=1)
@@ -85,22 +83,23 @@ def study_layers(
     classes: int,
     fitted: Probe | None = None,
 ) -> LayerReport:
-    """Fit a probe on each layer, and say which is the best and whether that is more than noise.
+    """Fit a probe on each layer, and report the best layer and whether its lead exceeds noise.
 
     Args:
-        encoder: Pretrained; is left on the fastest device.
+        encoder: Pretrained encoder; it is moved to the fastest device.
         card: Card of the encoder.
-        embed: The exported file, whose embeddings are those of the layer that ships.
-        exported: The layer that ships.
-        l2_normalize: Whether what ships has unit length.
-        train: Labelled training images; of many, 10,000 spread evenly.
-        val: Labelled validation images; of many, 10,000 spread evenly.
+        embed: Embedder that runs the exported file, whose embeddings are those of the layer that ships.
+        exported: Layer that ships.
+        l2_normalize: Whether the exported embeddings have unit length.
+        train: Labelled training images, of which at most 10,000, spread evenly, are used.
+        val: Labelled validation images, of which at most 10,000, spread evenly, are used.
         strengths: Path of the probes' inverse penalties.
-        classes: How many there are.
-        fitted: The probe of all these images on the layer that ships, where there is one already.
+        classes: Number of classes.
+        fitted: Probe of all these images on the layer that ships, if it has already been fitted.
 
     Returns:
-        Figures `layers` and `best_layer`, and a line; nothing where there are no layers, or no labels to compare on.
+        Figures `layers` and `best_layer`, and a line; empty if the backbone offers no maps, or if there are no labels
+        to compare on.
     """
     known = {exported: fitted} if fitted and max(len(train), len(val)) <= _MAX_IMAGES_PER_SPLIT else {}
     train, val = (part.subset(sample(part, _MAX_IMAGES_PER_SPLIT)) for part in (train, val))
@@ -119,7 +118,7 @@ def study_layers(
 def _by_layer(
     encoder: Encoder, card: ModelCard, embed: Embed, exported: Layer, l2_normalize: bool, part: Labelled
 ) -> dict[Layer, npt.NDArray[np.float32]]:
-    """Return features (n, D) of each layer; those of the one that ships are its own, which other studies share."""
+    """Return the features (n, D) of each layer; those of the layer that ships come from the exported file."""
     network = EveryLayer(encoder, l2_normalize, {exported})
     others = np.split(extract(embedder(FromPixels(card, network)), part), np.cumsum(network.dims)[:-1], axis=1)
     found = dict(zip(network.layers, others, strict=True)) | {exported: extract(embed, part)}
@@ -129,13 +128,13 @@ def _by_layer(
 def compare_layers(
     right: dict[Layer, npt.NDArray[np.bool_]], groups: npt.NDArray[np.int64], dims: dict[Layer, int], exported: Layer
 ) -> LayerReport:
-    """Say which layer does best on validation, and whether by more than luck.
+    """Report the layer that does best on validation, and whether its lead exceeds luck.
 
     Args:
-        right: The images (N,) of the validation split that its probe has right, by layer; None is the last layer.
-        groups: The groups (N,) of these images; images of one group count as one.
-        dims: The length of each layer's embeddings.
-        exported: The layer that ships, one of `right`.
+        right: Layer -> whether its probe is right, for each validation image (N,), bool; None is the last layer.
+        groups: Group numbers of these images (N,); images of one group count as one.
+        dims: Layer -> embedding dimension.
+        exported: Layer that ships, a key of `right`.
     """
     accuracies = {layer: float(answers.mean()) for layer, answers in right.items()}
     best = max(right, key=lambda layer: (accuracies[layer], layer == exported, layer is None))
@@ -148,11 +147,11 @@ def compare_layers(
     }
     names = {layer: f"layer {layer} of {len(right) - 1}" if layer else "last" for layer in right}
     shares = {layer: f"{100 * accuracy:.1f}%" for layer, accuracy in accuracies.items()}
-    # as many layers as were tried had a chance to look better by luck
+    # corrected for the number of layers, each of which may look better by luck (Bonferroni)
     if flip_test(right[best], right[exported], groups) * (len(right) - 1) < 1 - LEVEL:
         line = (
             f"{names[best]} is the best on validation ({shares[best]}; the exported one, {names[exported]}, "
-            f"{shares[exported]}): export.layer: {best or 'last'}"
+            f"{shares[exported]}); to ship it, set export.layer: {best or 'last'}"
         )
     else:
         better = "" if best == exported else f"; {names[best]}, {shares[best]}, is not better by more than noise"

@@ -1,4 +1,4 @@
-"""The probe as a product: linear_probe.onnx, or the reason why there is none."""
+"""Write the probe as linear_probe.onnx, or the reason why there is none."""
 
 import json
 from pathlib import Path
@@ -14,15 +14,15 @@ __all__ = ["write_probe"]
 
 
 def write_probe(models: Path, inputs: LinearInputs, found: LinearFindings) -> None:
-    """Write linear_probe.onnx and make sure that it says what the probe says, or no_probe.json.
+    """Write linear_probe.onnx and verify that it predicts what the probe predicts; or no_probe.json, without a probe.
 
     Args:
-        models: The folder that receives it.
-        inputs: What was evaluated.
-        found: What the study of these inputs found.
+        models: Folder to write to.
+        inputs: Inputs of the evaluation.
+        found: Findings of the study of these inputs.
 
     Raises:
-        PipelineError: The exported file has changed, or the graph computes something else than the probe.
+        PipelineError: The exported file has changed, or the graph and the probe predict different probabilities.
     """
     inputs.check_unchanged()
     if found.backbone is None:

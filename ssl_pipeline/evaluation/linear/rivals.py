@@ -1,4 +1,4 @@
-"""Other encoders, to stand beside ours: each as an ONNX file that one thread of a CPU runs, as ours is."""
+"""Rival encoders to compare ours with; like ours, each is an ONNX file and is timed on one CPU thread."""
 
 import tempfile
 import time
@@ -27,9 +27,9 @@ from ssl_pipeline.workspace import find_path
 __all__ = ["RIVALS", "Opened", "cost", "open_rivals"]
 
 RIVALS = "linear_eval.rivals"
-"""The key of rivals in params.yaml."""
+"""Key of the rivals in params.yaml."""
 
-_TIMED, _WARMING = 20, 3  # images
+_TIMED, _WARMING = 20, 3  # numbers of images, embedded one by one
 
 Images = Pixels
 
@@ -38,8 +38,8 @@ class Opened(NamedTuple):
     """A rival that is ready to embed.
 
     Attributes:
-        embed: Makes embeddings of canvases.
-        facts: What it is and costs, for details.json: see `cost`.
+        embed: Function that embeds canvases.
+        facts: Figures for details.json: those of `cost`, and the digest of the rival's file, if it is one.
     """
 
     embed: Embed
@@ -47,16 +47,16 @@ class Opened(NamedTuple):
 
 
 def open_rivals(rivals: Sequence[Rival], registry: Registry, card: ModelCard, images: Images) -> dict[str, Opened]:
-    """Make every rival an ONNX file, and see that it embeds images.
+    """Convert every rival to an ONNX file, and check that it embeds images.
 
     Args:
-        rivals: `linear_eval.rivals`.
-        registry: The registry that has the backbones.
-        card: Card of our encoder. Rivals that are not ours get images that are resized as its own were, as RGB.
-        images: (n, S, S, C) canvases to try and to time them on.
+        rivals: Rivals, `linear_eval.rivals`.
+        registry: Registry of the backbones.
+        card: Card of our encoder. Encoders from elsewhere receive images as RGB, resized as for ours.
+        images: Canvases (n, S, S, C) on which the rivals are tried and timed.
 
     Returns:
-        For each name in `rivals` what embeds, and what it is and costs.
+        Name of each rival -> embedder and figures.
 
     Raises:
         ConfigError: A rival does not exist, has an unsupported form, or cannot be exported; the message names it.
@@ -74,7 +74,7 @@ def open_rivals(rivals: Sequence[Rival], registry: Registry, card: ModelCard, im
                 source = find_path(name, RIVALS)
                 file = {"sha256": sha256(source)} if source.is_file() else {}
                 found[name] = Opened(embed, cost(path, images, card.images) | file)
-        except ConfigError:  # it names the key, and the rival
+        except ConfigError:  # it names the key and the rival already
             raise
         except PipelineError as error:
             raise ConfigError(f"{RIVALS}, '{name}': {error}") from error
@@ -82,21 +82,22 @@ def open_rivals(rivals: Sequence[Rival], registry: Registry, card: ModelCard, im
 
 
 def cost(path: Path, images: Images, spec: ImageSpec = RGB8) -> dict[str, Any]:
-    """Return what a graph costs, in figures for details.json.
+    """Return the size and time of a graph, for details.json.
 
     Args:
-        path: The graph.
-        images: (n, S, S, C) canvases, one or more.
-        spec: What the canvases' values mean.
+        path: Path of the graph.
+        images: Canvases (n, S, S, C); n >= 1.
+        spec: Meaning of the canvases' values.
 
     Returns:
-        `megabytes` on disk, with weights in files beside it; `parameters`; `milliseconds` from one stored image to its
-        embedding: the median over 20, one by one, by one thread of the CPU, whatever there is besides.
+        `megabytes`: size on disk, including external weights. `parameters`: number of parameters. `milliseconds`: time
+        from one stored image to its embedding, as the median over 20 single images on one CPU thread, whatever other
+        devices there are.
     """
     model = onnx.load(path, load_external_data=False)
     kinds = onnx.TensorProto
     numbers = (kinds.FLOAT, kinds.FLOAT16, kinds.BFLOAT16, kinds.INT8, kinds.UINT8)
-    weights = [one for one in model.graph.initializer if one.dims]  # a scalar is some formula's constant
+    weights = [one for one in model.graph.initializer if one.dims]  # a scalar is a constant of a formula, not a weight
     parameters = sum(int(np.prod(one.dims)) for one in weights if one.data_type in numbers)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

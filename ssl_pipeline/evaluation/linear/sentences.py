@@ -1,4 +1,4 @@
-"""How our backbone stands beside what it started from, and beside encoders that others made."""
+"""Results of the linear evaluation as sentences: our backbone compared with baselines, its start and rivals."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,12 +12,12 @@ __all__ = ["nested", "no_probe_line", "percent", "rival_lines", "start_line", "s
 
 
 def nested(metrics: Mapping[str, Any], rivals: Mapping[str, Opened], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of a contest with those of rivals, what they cost and the gains over them in one place.
+    """Return the figures of a contest, with the figures, costs and gains of each rival gathered under `rivals`.
 
     Args:
-        metrics: What `contest.figures` returns.
-        rivals: Name -> rival; without any nothing changes.
-        own: What our backbone costs.
+        metrics: Figures, as `comparison.figures` returns them.
+        rivals: Name -> rival; if there are none, the figures are returned unchanged.
+        own: Cost of our backbone, as `rivals.cost` returns it.
     """
     found = dict(metrics)
     standing = {
@@ -28,11 +28,11 @@ def nested(metrics: Mapping[str, Any], rivals: Mapping[str, Opened], own: Mappin
 
 
 def start_line(metrics: Mapping[str, Any], init: str) -> str:
-    """Return the verdict on a run that started from given weights: what self-supervision added to them.
+    """Return the verdict on a run with starting weights: what self-supervision added to them.
 
     Args:
-        metrics: The metrics, with figures of the start.
-        init: `pretrain.init`.
+        metrics: Metrics, including those of the start.
+        init: Source of the starting weights, `pretrain.init`.
     """
     gain = metrics[f"gain_over_{START}"]
     if gain["accuracy_low"] > 0:
@@ -41,16 +41,16 @@ def start_line(metrics: Mapping[str, Any], init: str) -> str:
         verdict = "pretraining hurt"
     else:
         verdict = "no clear difference"
-    return f"linear_eval: over the weights it started from ({init}) the backbone gains {gained(gain)} points: {verdict}"
+    return f"linear_eval: the backbone gains {gained(gain)} points over its starting weights ({init}): {verdict}"
 
 
 def rival_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """Return a line for us and each rival: probe, kNN, size, time; none without rivals, or without test images."""
+    """Return one line on ours and on each rival: probe, kNN, size, time; empty without rivals or test images."""
     if "rivals" not in metrics:
         return []
     own = f"probe {percent(metrics)}, kNN {100 * metrics[KNN]['accuracy']:.1f}%"
     lines = [
-        "linear_eval: beside rivals; times are of one image, by one thread of the CPU",
+        "linear_eval: comparison with rivals; times are per image on one CPU thread",
         f"  ours: {own}, {_cost(metrics['cost'])}",
     ]
     for name, rival in metrics["rivals"].items():
@@ -60,7 +60,7 @@ def rival_lines(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def percent(figure: Mapping[str, Any]) -> str:
-    """Return an accuracy with its interval, in percent."""
+    """Return an accuracy with its interval in percent, as text."""
     return f"{100 * figure['accuracy']:.1f}% [{100 * figure['accuracy_low']:.1f}, {100 * figure['accuracy_high']:.1f}]"
 
 
@@ -72,7 +72,7 @@ def _cost(facts: Mapping[str, Any]) -> str:
 
 
 def no_probe_line(reason: str, spread: Mapping[str, Any]) -> str:
-    """Say why there is no probe, and what can be said without labels."""
+    """Return a line that says why there is no probe, with the figures that need no labels."""
     return (
         f"linear_eval: no probe, because {reason}. Without labels: effective rank {spread['effective_rank']:.1f}, "
         f"uniformity {spread['uniformity']:.2f}, embedding std {spread['embedding_std']:.2f}."
@@ -80,20 +80,21 @@ def no_probe_line(reason: str, spread: Mapping[str, Any]) -> str:
 
 
 def summary(metrics: Mapping[str, Any], settled: Settled, card: ModelCard) -> list[str]:
-    """Return the findings in a few lines."""
+    """Return the results in a few lines."""
     lines = []
     for name, contestant in settled.contestants.items():
         if not contestant.probe.converged:
             lines.append(
-                f"linear_eval: the solver stopped before the optimum for {name}; take weaker strengths out of the path."
+                f"linear_eval: the solver stopped before the optimum for {name}: remove the largest of the "
+                "linear_eval.strengths, whose fits are the slowest."
             )
     if "accuracy" not in metrics:
-        return [*lines, "linear_eval: no test image has a label, so accuracy was not measured."]
+        return [*lines, "linear_eval: accuracy was not measured, because no test image has a label."]
     images, groups = metrics["labels"]["test"], metrics["labels"]["test_groups"]
     grouped = f" in {groups} groups" if groups < images else ""
     lines.append(f"linear_eval: linear probe {percent(metrics)} on {images} test images{grouped} (95% intervals)")
     for name in [name for name in settled.contestants if f"gain_over_{name}" in metrics]:
-        described = "the weights it started from" if name == START else name.replace("_", " ")
+        described = "the starting weights" if name == START else name.replace("_", " ")
         points = gained(metrics[f"gain_over_{name}"])
         lines.append(f"  {described} {percent(metrics[name])}: the backbone gains {points} points")
     lines.append(f"  kNN on the backbone's embeddings {percent(metrics['knn'])}")

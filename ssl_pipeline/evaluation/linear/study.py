@@ -1,4 +1,4 @@
-"""The linear evaluation of an exported backbone, from what was read to a report. It writes nothing."""
+"""The linear evaluation of an exported backbone, from inputs to a report; it writes no files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,17 +34,18 @@ __all__ = ["LinearFindings", "study_embeddings"]
 Labels = npt.NDArray[np.int64]
 
 RANDOM_DRAWS = 3
-"""Draws of random weights: one is luck (8 on digits: 83.8% to 89.8%), the best of them on validation is fair."""
+"""Number of draws of random weights. The best of them on validation is used, because a single draw depends on luck
+(8 draws on digits: 83.8% to 89.8%)."""
 
 _HEADLINE = ("knn", "random_encoder")
-"""What stands beside the accuracy of the probe in metrics.json."""
+"""Figures in metrics.json beside the accuracy of the probe."""
 
-_SPREAD_IMAGES = 2048  # training images for the figures that need no label
+_SPREAD_IMAGES = 2048  # training images for the figures that need no labels
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinearFindings(Report):
-    """The report, and the backbone with its probe, which ships; None where there are no labels to learn from."""
+    """The report, and the backbone with its probe, which ships; None if there are no labels to learn from."""
 
     backbone: Contestant | None
 
@@ -53,11 +54,11 @@ def study_embeddings(settings: LinearEvalConfig, inputs: LinearInputs) -> Linear
     """Evaluate an exported backbone.
 
     Args:
-        settings: The section `linear_eval`.
-        inputs: What is evaluated, and on what.
+        settings: Section `linear_eval` of params.yaml.
+        inputs: Models to evaluate, and the images to evaluate them on.
 
     Raises:
-        ConfigError: There is no such kind of view.
+        ConfigError: `linear_eval.clusters.view` is not a known kind of view.
     """
     found = _study_images(settings, inputs)
     told = study_texts(settings, inputs.embed, inputs.texts, inputs.data.test, inputs.data.classes)
@@ -71,7 +72,7 @@ def study_embeddings(settings: LinearEvalConfig, inputs: LinearInputs) -> Linear
 
 
 def _study_images(settings: LinearEvalConfig, inputs: LinearInputs) -> LinearFindings:
-    """Evaluate by images and labels alone: clusters, probes, neighbours, layers, variants."""
+    """Evaluate everything that needs no texts: clusters, probes, neighbours, layers, variants."""
     train, val, test, classes = inputs.data
     clusters = study_clusters(settings.clusters, inputs.embed, inputs.seen, classes, inputs.policies, settings.seed)
     facts: dict[str, Any] = {
@@ -120,13 +121,13 @@ def _study_images(settings: LinearEvalConfig, inputs: LinearInputs) -> LinearFin
 
 
 def _headline(metrics: dict[str, Any]) -> dict[str, float]:
-    """Return what of the figures is worth comparing between runs: nothing where no test image has a label."""
+    """Return the figures that are worth comparing between runs; empty if no test image has a label."""
     accuracies = {"accuracy": metrics} | {name: metrics[name] for name in _HEADLINE}
     return {name: figures["accuracy"] for name, figures in accuracies.items() if "accuracy" in figures}
 
 
 def _contestants(settings: LinearEvalConfig, inputs: LinearInputs) -> dict[str, Sequence[Embed]]:
-    """Return the backbone and all that it is held against, by name."""
+    """Return the backbone and everything that it is compared with, by name."""
     split, l2_normalize = inputs.data.train.split, inputs.l2_normalize
     shipped = cut(inputs.encoder, inputs.card, inputs.layer)[1]
     draw = partial(random_encoder, inputs.registry, shipped, l2_normalize)
@@ -145,7 +146,7 @@ def _contestants(settings: LinearEvalConfig, inputs: LinearInputs) -> dict[str, 
 
 
 def _variants(settings: LinearEvalConfig, inputs: LinearInputs, judged: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of the variants under their name; nothing where backbone.onnx ships alone."""
+    """Return the figures of the variants under the key `variants`; empty if backbone.onnx ships alone."""
     shipped, card = cut(inputs.encoder, inputs.card, inputs.layer)
     split = inputs.data.train.split
     some = split.images(sample(split, max(BATCHES)))
@@ -155,7 +156,7 @@ def _variants(settings: LinearEvalConfig, inputs: LinearInputs, judged: Mapping[
 
 
 def _spread(embed: Embed, pool: Split) -> dict[str, Any]:
-    """Return what can be said without labels, of images spread evenly over the pool."""
+    """Return figures that need no labels, for images spread evenly over the pool."""
     features = extract(embed, pool, sample(pool, _SPREAD_IMAGES))
     return {
         "embedding_std": embedding_std(features),
@@ -168,7 +169,7 @@ def _spread(embed: Embed, pool: Split) -> dict[str, Any]:
 def _without_probe(
     settings: LinearEvalConfig, inputs: LinearInputs, facts: dict[str, Any], clusters: ClusterReport
 ) -> LinearFindings:
-    """Return what needs no label, and why there is no more."""
+    """Return the findings that need no labels, and the reason why there are no others."""
     train, classes, nothing = inputs.data.train, inputs.data.classes, np.empty(0, np.int64)
     named = f"only '{classes[train.labels[0]]}'" if len(train) else "no class"
     reason = f"the labels of the training images name {named}, so there is nothing to distinguish"
@@ -184,7 +185,7 @@ def _without_probe(
 
 
 def _confusions(actual: Labels, predicted: Labels, classes: int) -> Labels:
-    """Test images by actual and predicted class: (C, C)."""
+    """Return the numbers of test images by actual and predicted class, (C, C)."""
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (actual, predicted), 1)
     return counts
@@ -193,7 +194,7 @@ def _confusions(actual: Labels, predicted: Labels, classes: int) -> Labels:
 def _tables(
     actual: Labels, predicted: Labels, counts: Labels, classes: Sequence[str], clusters: ClusterReport
 ) -> dict[str, Table]:
-    """Return the tables by file; those of the probe are empty where there was nothing to predict."""
+    """Return the tables by file name; those of the probe are empty if there was nothing to predict."""
     pairs = [(classes[a], classes[p]) for a, p in zip(actual, predicted, strict=True)]
     recalls = [
         (name, row.sum(), row[number] / row.sum())

@@ -1,15 +1,15 @@
-"""The variants of backbone.onnx that ship: what each is worth with labels, how long it takes, and which to take.
+"""Compare the variants of backbone.onnx that ship by accuracy and by time, and recommend one.
 
-Accuracies are on the same images as the backbone's own, by a probe that is trained on the variant's own embeddings, and
-by nearest neighbours among them. Differences are paired, image by image.
+Accuracies are measured on the same images as those of the backbone, by a probe that is trained on the variant's own
+embeddings, and by nearest neighbours among them. Differences are paired, image by image.
 
-Recommended is the smallest file that is shown to be as good as backbone.onnx, and is not slower. As good is one that
-loses less than a point of kNN accuracy on validation: the whole 95% interval of its difference lies above -1 point
-(non-inferiority). A point is twice the half point that int8 may lose by its aim. An interval so narrow takes some 500
-labelled validation images where the two never differ, and more where they do; with fewer, or without labels,
-backbone.onnx is recommended. Slower is one that takes more than 1.05 times as long for one image, by one thread of this
-machine's CPU; int8 does so where there are no instructions for it, or in a network so small that the calls of operators
-take most of the time.
+The recommended variant is the smallest file that is shown to be as good as backbone.onnx and is not slower. A variant
+is as good if it loses less than one point of kNN accuracy on validation: the whole 95% interval of its difference lies
+above -1 point (non-inferiority). One point is twice the half point that int8 is designed to lose at most. Such a narrow
+interval takes about 500 labelled validation images if the two never differ, and more if they do; with fewer images, or
+without labels, backbone.onnx is recommended. A variant is slower if it takes more than 1.05 times as long for one image
+on one CPU thread of this machine. int8 is slower on CPUs without instructions for it, and in networks so small that
+calls of operators take most of the time.
 
 Source: Piaggio et al. 2012, "Reporting of noninferiority and equivalence randomized trials", JAMA 308(24).
 """
@@ -42,15 +42,15 @@ __all__ = ["Variants", "draw_variants", "open_variants", "recommended", "set_apa
 EXACT = "fp32"
 _SLOWER = 1.05
 _MARGIN = 0.01
-"""Accuracy that a variant may lose, and still count as good as fp32."""
+"""Largest loss of accuracy, as a share, at which a variant is still as good as fp32."""
 
 
 class Variants(NamedTuple):
-    """What ships.
+    """The variants that ship.
 
     Attributes:
-        files: Variant -> its file, backbone.onnx first, as fp32; empty where it ships alone.
-        embeds: Variant -> what embeds by it, of all but fp32; on the CPU, for which they are made.
+        files: Variant -> file, with backbone.onnx first as `fp32`; empty if it ships alone.
+        embeds: Variant other than fp32 -> embedder that runs it, on the CPU, for which variants are made.
     """
 
     files: Mapping[str, Path]
@@ -58,7 +58,7 @@ class Variants(NamedTuple):
 
 
 def open_variants(backbone: Path) -> Variants:
-    """Open what lies beside backbone.onnx.
+    """Open the variants beside backbone.onnx.
 
     Raises:
         PipelineError: A file is damaged.
@@ -74,11 +74,14 @@ def open_variants(backbone: Path) -> Variants:
 
 
 def set_apart(metrics: Mapping[str, Any], variants: Variants) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Part the figures of a contest: all others, and those of variants with their differences to the backbone.
+    """Separate the figures of variants, with their differences from the backbone, from the other figures of a contest.
 
     Args:
-        metrics: What `comparison.figures` returns.
-        variants: What ships.
+        metrics: Figures, as `comparison.figures` returns them.
+        variants: Variants that ship.
+
+    Returns:
+        The other figures, and variant -> figures.
     """
     found = dict(metrics)
     judged = {name: found.pop(name) | _difference(found.pop(f"gain_over_{name}", None)) for name in variants.embeds}
@@ -86,7 +89,7 @@ def set_apart(metrics: Mapping[str, Any], variants: Variants) -> tuple[dict[str,
 
 
 def _difference(gain: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Turn a gain of the backbone over a variant round; the bounds of its interval change places."""
+    """Turn a gain of the backbone over a variant into the variant's difference; the interval's bounds are swapped."""
     if gain is None:
         return {}
     turned = {name: 0.0 - value for name, value in gain.items() if not isinstance(value, Mapping)}
@@ -104,20 +107,20 @@ def study_variants(
     judged: Mapping[str, Any],
     time: Callable[[Mapping[str, Path]], dict[str, Latency]],
 ) -> dict[str, Any]:
-    """Say what each variant is worth and takes, and recommend one.
+    """Measure the accuracy, size and time of each variant, and recommend one.
 
     Args:
-        settings: The section `linear_eval`.
-        embed: What embeds by backbone.onnx.
-        variants: What ships.
-        data: Labelled images.
+        settings: Section `linear_eval` of params.yaml.
+        embed: Embedder that runs backbone.onnx.
+        variants: Variants that ship.
+        data: Labelled images of the three splits.
         judged: Variant -> its figures in the contest; empty without labels.
-        time: Measures how long files take; see `deployment.latency.time_files`.
+        time: Function that measures the time of files; see `deployment.latency.time_files`.
 
     Returns:
-        `files`: variant -> its `bytes`, its `latency`, its difference to fp32 on `validation`, and its figures; the
-        latency of `torch`; the variant that is `recommended`. Empty where backbone.onnx ships alone, and on ranks that
-        do not lead.
+        `files`: variant -> its `bytes`, its `latency`, its difference from fp32 on `validation`, and its figures in the
+        contest. `torch`: latency of torch. `recommended`: name of the recommended variant. Empty if backbone.onnx ships
+        alone, and on ranks that do not lead.
     """
     validation = _validated(settings, embed, variants, data)
     if not variants.files or not ranks.leads():
@@ -138,7 +141,7 @@ def study_variants(
 def _validated(
     settings: LinearEvalConfig, embed: Embed, variants: Variants, data: LabelledSplits
 ) -> dict[str, dict[str, float]]:
-    """Return by variant how much more accurate its neighbours are on validation; empty without labels there."""
+    """Return each variant's gain in kNN accuracy over fp32 on validation; empty without validation labels."""
     train, val, votes = data.train, data.val, settings.knn
     if not variants.files or not len(val) or not len(train):
         return {}
@@ -157,10 +160,10 @@ def _flat(gain: Interval) -> dict[str, float]:
 
 
 def recommended(files: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the variant to take, by the rule at the top of this module.
+    """Return the recommended variant, by the rule at the top of this module.
 
     Args:
-        files: Variant -> its `bytes`, its `latency`, and its difference on `validation` where there are labels.
+        files: Variant -> its `bytes`, its `latency` and, if there are labels, its difference on `validation`.
     """
     fits = [name for name, found in files.items() if name == EXACT or (_as_good(found) and _as_fast(found, files))]
     return min(fits, key=lambda name: files[name]["bytes"])
@@ -176,16 +179,16 @@ def _as_fast(found: Mapping[str, Any], files: Mapping[str, Mapping[str, Any]]) -
 
 
 def variant_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """Return a line for each variant, and one that says which to take; none where backbone.onnx ships alone.
+    """Return one line per variant and one with the recommendation; empty if backbone.onnx ships alone.
 
     Args:
-        metrics: The metrics, with figures of the variants if there are any.
+        metrics: Metrics, including those of the variants if there are any.
     """
     if "variants" not in metrics:
         return []
     found = metrics["variants"]
     files = found["files"]
-    lines = ["linear_eval: variants that ship; times are of one image, by one thread of the CPU, beside torch's"]
+    lines = ["linear_eval: variants that ship; times are per image on one CPU thread, relative to torch"]
     for name, one in files.items():
         told = f"{one['bytes'] / 1e6:.2f} MB, {one['latency']['1']['of_torch']:.2f} of torch's time"
         gap = one.get("difference", {}).get("knn")
@@ -200,22 +203,22 @@ def variant_lines(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _why_exact(others: Mapping[str, Mapping[str, Any]]) -> str:
-    """Say why none of the others is recommended."""
+    """Return the reason why none of the others is recommended."""
     if any(_as_good(found) for found in others.values()):
-        return "what is as good is slower or larger"
+        return "variants that are as good are slower or larger"
     if not any("validation" in found for found in others.values()):
-        return "validation images without labels cannot show that another is as good"
-    return f"validation does not show of another that it loses less than {100 * _MARGIN:.0f} point of kNN accuracy"
+        return "without labelled validation images, no variant can be shown to be as good"
+    return f"validation does not show that any variant loses less than {100 * _MARGIN:.0f} point of kNN accuracy"
 
 
 def draw_variants(metrics: Mapping[str, Any], folder: Path) -> None:
-    """Draw variants.png: accuracy over latency, where the area of a disc is the size of the file.
+    """Draw variants.png: accuracy over latency, with discs whose area shows the size of the file.
 
-    Nothing is drawn where backbone.onnx ships alone, or where no test image has a label.
+    Nothing is drawn if backbone.onnx ships alone, or if no test image has a label.
 
     Args:
-        metrics: The metrics.
-        folder: The folder of the picture.
+        metrics: Metrics of the linear evaluation.
+        folder: Folder to write to.
     """
     if "variants" not in metrics or "accuracy" not in metrics[KNN]:
         return
@@ -232,12 +235,12 @@ def draw_variants(metrics: Mapping[str, Any], folder: Path) -> None:
         handles.append(Line2D([], [], marker="o", linestyle="", color=colour, alpha=0.5, label=label))
     axes.axvline(eager, linestyle=":", color="grey")
     axes.annotate("torch", (eager, 0.98), xycoords=("data", "axes fraction"), ha="right", va="top", rotation=90)
-    axes.legend(handles=handles, loc="lower center", ncols=len(files))  # beside discs that lie on each other
+    axes.legend(handles=handles, loc="lower center", ncols=len(files))  # names discs that overlap
     axes.margins(x=0.25)
     axes.set_ylim(min(accuracies.values()) - 3, max(accuracies.values()) + 1.5)
     axes.set(
-        title="Variants of backbone.onnx; the area is the size of the file",
-        xlabel="time of one image, by one thread of the CPU, ms",
+        title="Variants of backbone.onnx; areas show file sizes",
+        xlabel="time per image on one CPU thread, ms",
         ylabel="kNN accuracy on test images, %",
     )
     save_picture(figure, folder / "variants.png")

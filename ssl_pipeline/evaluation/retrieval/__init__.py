@@ -1,1 +1,1 @@
-"""Images found by text and texts by image: retrieval both ways, and classification by the names of classes."""
+"""Evaluation with text: retrieval of images by text and of texts by image, and zero-shot classification."""

@@ -1,8 +1,8 @@
-"""What text has to beat: a linear map from frozen features of images to the words of their captions.
+"""A baseline for text towers: a linear map from frozen features of images to the words of their captions.
 
 The map is ridge regression (Hoerl and Kennard 1970, "Ridge regression: biased estimation for nonorthogonal problems")
-from standardised features to a bag of words, weighted by tf-idf and of unit length. An image is then compared with a
-text by the cosine of the words that the map expects of it and those of the text.
+from standardised features to a bag of words, weighted by tf-idf and of unit length. The similarity of an image and a
+text is the cosine between the words that the map predicts for the image and the words of the text.
 """
 
 from collections.abc import Sequence
@@ -21,22 +21,22 @@ Float64 = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
 
 STRENGTHS = tuple(10.0**power for power in range(-4, 3))
-"""Penalties that are tried, in units of the number of images: features are standardised."""
-_MOST_WORDS = 2_000  # the most frequent ones
-_HELD_OUT = 5  # one group in so many is kept for choosing the penalty
+"""Penalties to try, as multiples of the number of images; they suit standardised features."""
+_MOST_WORDS = 2_000  # only the most frequent words are used
+_HELD_OUT = 5  # one group in five is held out to choose the penalty
 
 
 @dataclass(frozen=True)
 class WordMap:
-    """A linear map from features of images to words, and what words texts have.
+    """A linear map from features of images to words, with the vectorizer of texts.
 
     Attributes:
-        mean: Means (D,) of the features.
-        std: Standard deviations (D,) of the features; 1 where one does not vary.
-        weight: Weights (D, W) of standardised features.
-        bias: The mean bag of words, (W,).
-        penalty: The penalty that was chosen.
-        vectorizer: scikit-learn's `TfidfVectorizer` of W words.
+        mean: Means of the features (D,).
+        std: Standard deviations of the features (D,); 1 for a feature that does not vary.
+        weight: Weights of the standardised features (D, W).
+        bias: Mean bag of words (W,).
+        penalty: Chosen penalty.
+        vectorizer: Fitted `TfidfVectorizer` of scikit-learn, with W words.
     """
 
     mean: Float64
@@ -47,28 +47,28 @@ class WordMap:
     vectorizer: Any
 
     def images(self, features: Features) -> Float64:
-        """Return the words (n, W) that are expected of images with features (n, D)."""
+        """Return the words (n, W) that the map predicts for images with features (n, D)."""
         standardised = (features - self.mean) / self.std
         return np.asarray(standardised @ self.weight + self.bias)
 
     def texts(self, texts: Sequence[str]) -> Any:
-        """Return the words (m, W) of texts, sparse, as a text has few of them; zeros for one that has no known word."""
+        """Return the words of texts (m, W), sparse because a text has few words; zeros for a text of unknown words."""
         return self.vectorizer.transform(texts)
 
 
 def fit_words(features: Features, captions: Sequence[Sequence[str]], groups: Numbers) -> WordMap | None:
-    """Learn which words images have.
+    """Fit the map from features of images to the words of their captions.
 
-    The penalty is that with the best mean reciprocal rank of the texts of images of held-out groups, one group in five;
-    the map is then learned from all.
+    The penalty is the one with the best mean reciprocal rank of texts for images of held-out groups, which are one
+    group in five; the map is then fitted to all images.
 
     Args:
-        features: (n, D) features of images, from an encoder that stays as it is.
-        captions: The captions of each image, which count as one text; images without any are passed over.
-        groups: (n,) numbers, equal for images of one group.
+        features: Features of images (n, D), from a frozen encoder.
+        captions: Captions of each image, which are joined into one text; images without captions are skipped.
+        groups: Group numbers (n,), equal for images of one group.
 
     Returns:
-        The map; None where captions have no word, or all images are of one group.
+        The fitted map; None if the captions contain no word, or if all images with captions belong to one group.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -80,7 +80,7 @@ def fit_words(features: Features, captions: Sequence[Sequence[str]], groups: Num
         return None
     try:
         words = vectorizer.fit_transform(texts)
-    except ValueError:  # there is no word
+    except ValueError:  # the captions contain no word
         return None
     some, kept = rows[~held_out], rows[held_out]
     best, best_score = STRENGTHS[0], -1.0
@@ -101,6 +101,6 @@ def _ridge(features: Features, words: Any, penalty: float, vectorizer: Any) -> W
     std = np.where(std > 0, std, 1.0)
     standardised, bias = (values - mean) / std, np.asarray(words.mean(axis=0)).ravel()
     squares = standardised.T @ standardised + penalty * len(values) * np.eye(values.shape[1])
-    # features have a mean of 0, so that it does not matter that words are not centred
+    # words need not be centred, because the features have a mean of 0
     weight = np.linalg.solve(squares, (words.T @ standardised).T)
     return WordMap(mean, std, weight, bias, penalty, vectorizer)

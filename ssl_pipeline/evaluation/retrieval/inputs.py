@@ -1,4 +1,4 @@
-"""What retrieval is measured on: the two towers that ship, captioned images, and towers that were never trained."""
+"""Inputs of the evaluation with text: the towers that ship, captioned images, and untrained towers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,16 +26,16 @@ from ssl_pipeline.tokenizer import TOKENIZER, Tokenizer
 
 __all__ = ["Captioned", "TextInputs", "Towers", "captioned", "open_texts", "untrained_towers"]
 
-_MOST_ASKED = 5_000  # images; as many as the usual test of COCO has
-_MOST_LEARNED_FROM = 10_000  # images, by the linear map
+_MOST_ASKED = 5_000  # images to evaluate, as many as in the usual test of COCO
+_MOST_LEARNED_FROM = 10_000  # images to fit the linear map to
 
 
 class Captioned(NamedTuple):
-    """Images that have captions.
+    """Images with captions.
 
     Attributes:
-        images: The images, with their groups; a label is -1 where there is none.
-        captions: The captions of each image, at least one.
+        images: Images with their groups; an image without a label has the label -1.
+        captions: Captions of each image, at least one.
     """
 
     images: Labelled
@@ -43,7 +43,7 @@ class Captioned(NamedTuple):
 
 
 class Towers(NamedTuple):
-    """What maps images and texts into one space: canvases to (n, D), and texts to (m, D)."""
+    """Two functions that map canvases (to (n, D)) and texts (to (m, D)) into one space."""
 
     images: Embed
     texts: EmbedTexts
@@ -51,13 +51,13 @@ class Towers(NamedTuple):
 
 @dataclass(frozen=True)
 class TextInputs:
-    """What retrieval needs beside what the linear evaluation has.
+    """Inputs of the evaluation with text, beside those of the linear evaluation.
 
     Attributes:
-        texts: The exported text tower.
-        untrained: Towers alike that were never trained.
+        texts: Exported text tower.
+        untrained: Untrained towers of the same architecture.
         learned: Captioned training images.
-        asked: Captioned images that are asked for: of the test, or else of the validation.
+        asked: Captioned images to evaluate on: test images or, if none has a caption, validation images.
     """
 
     texts: EmbedTexts
@@ -69,15 +69,15 @@ class TextInputs:
 def open_texts(
     store: Path, registry: Registry, card: ModelCard, backbone: Path, *, l2_normalize: bool, seed: int
 ) -> TextInputs | None:
-    """Open the text tower that ships, and what it is measured on; None where the model does not read texts.
+    """Open the text tower that ships, and the images to evaluate it on; return None if the model does not read text.
 
     Args:
-        store: The folder of the images.
-        registry: The registry that has the pretext task.
-        card: The card of the trained encoder.
-        backbone: The exported backbone; a text tower lies beside it.
+        store: Folder of the store of images.
+        registry: Registry of the pretext task.
+        card: Card of the trained encoder.
+        backbone: Path of the exported backbone, beside which the text tower lies.
         l2_normalize: Whether the exported embeddings have unit length.
-        seed: Seed of towers that were never trained.
+        seed: Seed of the untrained towers.
 
     Raises:
         PipelineError: A product is missing or damaged.
@@ -96,7 +96,7 @@ def open_texts(
 
 
 def captioned(store: Path, name: SplitName, most: int) -> Captioned:
-    """Return images of a split that have captions, spread evenly over them where there are more than `most`."""
+    """Return the captioned images of a split; if there are more than `most`, a sample spread evenly over them."""
     split, known = open_split(store, name), read_labels(store, name)
     counts = np.zeros(len(split), np.int64) if split.captions is None else split.captions.counts
     rows = np.flatnonzero(counts)
@@ -108,14 +108,14 @@ def captioned(store: Path, name: SplitName, most: int) -> Captioned:
 def untrained_towers(
     registry: Registry, card: ModelCard, tokenizer: Tokenizer, pool: Labelled, *, l2_normalize: bool, seed: int
 ) -> Towers:
-    """Return both towers with random weights, the batch norms of the image tower calibrated.
+    """Return both towers with random weights, with calibrated batch norms in the image tower.
 
     Args:
-        registry: The registry that has the pretext task.
-        card: The card of the trained encoder.
-        tokenizer: The tokenizer that texts are read by.
+        registry: Registry of the pretext task.
+        card: Card of the trained encoder.
+        tokenizer: Tokenizer of the texts.
         pool: Images to calibrate batch norms on.
-        l2_normalize: Whether embeddings get unit length.
+        l2_normalize: Whether embeddings are scaled to unit length.
         seed: Seed of the weights.
     """
     task = build_task(registry, card.recipe, untrained(registry, card, seed), seed, card.size)

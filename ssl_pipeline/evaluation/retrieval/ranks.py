@@ -1,8 +1,8 @@
-"""How far down the list the first right answer stands, where images are asked for by text and texts by image.
+"""Rank of the first correct answer in retrieval of images by text and of texts by image.
 
-A caption belongs to every image that has it, so that equal captions of different images are all right. Texts are
-compared once each, however often they occur: a wrong text that a hundred images have would take a hundred ranks.
-Captions that differ in capitals or in white space alone are equal, as they are to a tokenizer.
+A caption is correct for every image that has it, so that equal captions of different images are all correct. Each
+different text is a single candidate, however often it occurs; otherwise, a wrong text that a hundred images have would
+occupy a hundred ranks. Captions that differ only in capitals or white space are equal, as they are for the tokenizer.
 """
 
 from collections.abc import Sequence
@@ -20,20 +20,20 @@ __all__ = ["Pairs", "chance_within", "pair", "ranks_of_first_right"]
 Rows = npt.NDArray[np.floating[Any]]
 Numbers = npt.NDArray[np.int64]
 
-_QUERIES = 512  # queries at a time, each of which is compared with all candidates
+_QUERIES = 512  # queries that are compared with all candidates at once
 _EQUAL = 1e-6
-"""Cosines that differ by less are equal: embeddings are float32."""
+"""Difference below which cosines are equal, because embeddings are float32."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Which captions belong to which of n images.
+    """The m pairs of an image and one of its captions.
 
     Attributes:
-        texts: T different captions, in the order in which they first occur.
-        images: (m,) int64, for each caption of an image the number of the image, in [0, n).
-        numbers: (m,) int64, for the same captions the number of the text, in [0, T).
-        count: n, the number of images; some may have no caption.
+        texts: Different captions (T), in the order in which they first occur.
+        images: Number of the image of each pair (m,), int64, in [0, n).
+        numbers: Number of the text of each pair (m,), int64, in [0, T).
+        count: Number of images, n, some of which may have no caption.
     """
 
     texts: tuple[str, ...]
@@ -43,7 +43,7 @@ class Pairs:
 
     @property
     def right(self) -> Any:
-        """Which texts are right for which images: (n, T) bool, sparse."""
+        """Whether a text is correct for an image, (n, T) bool, sparse."""
         from scipy.sparse import csr_array
 
         ones = np.ones(len(self.images), np.bool_)
@@ -51,8 +51,8 @@ class Pairs:
 
 
 def pair(captions: Sequence[Sequence[str]]) -> Pairs:
-    """Return which captions belong to which images, given the captions of each image; blank ones are left out."""
-    known: dict[str, tuple[int, str]] = {}  # a text as it is read -> its number, and the text as it first occurs
+    """Return the pairs of images and captions, given the captions of each image; blank captions are left out."""
+    known: dict[str, tuple[int, str]] = {}  # normalised text -> its number, and the text as it first occurs
     places: dict[tuple[int, int], None] = {}
     for image, texts in enumerate(captions):
         for text in texts:
@@ -63,22 +63,22 @@ def pair(captions: Sequence[Sequence[str]]) -> Pairs:
 
 
 def ranks_of_first_right(queries: Any, candidates: Any, right: Any, *, but_itself: bool = False) -> Numbers:
-    """Return for each query the rank of the first right candidate by cosine, from 1.
+    """Return the rank of the first correct candidate by cosine for each query, from 1.
 
-    Of candidates that are equally near, the wrong ones come first, so that towers that map all to one point find
-    nothing. A vector of zeros has a cosine of 0 with all others.
+    Among equally near candidates, wrong ones come first, so that towers that map everything to one point find nothing.
+    A vector of zeros has a cosine of 0 with all others.
 
     Args:
-        queries: (q, D) vectors of any length, dense or sparse.
-        candidates: (c, D) vectors of any length, dense or sparse.
-        right: (q, c) bool, sparse: which candidates are right; at least one for each query.
-        but_itself: Whether candidates are the queries themselves, none of which counts as its own answer.
+        queries: Vectors of any length (q, D), dense or sparse.
+        candidates: Vectors of any length (c, D), dense or sparse.
+        right: Whether a candidate is correct for a query, (q, c) bool, sparse; each query has at least one.
+        but_itself: Whether the candidates are the queries themselves, which are then no answers to themselves.
 
     Returns:
-        (q,) int64, from 1 to c.
+        Ranks (q,), int64, from 1 to c.
 
     Raises:
-        ValueError: A query has no right candidate, or a value is not finite.
+        ValueError: A query has no correct candidate, or a value is not finite.
     """
     ours, theirs = _unit(queries), _unit(candidates)
     found = np.empty(ours.shape[0], np.int64)
@@ -97,7 +97,7 @@ def ranks_of_first_right(queries: Any, candidates: Any, right: Any, *, but_itsel
 
 
 def _unit(rows: Any) -> Any:
-    """Return rows (n, D) of unit length in float64, sparse ones where they were."""
+    """Return rows (n, D) scaled to unit length, in float64; sparse rows stay sparse."""
     from scipy.sparse import csr_array, issparse
 
     values: Any = csr_array(rows, dtype=np.float64) if issparse(rows) else np.asarray(rows, np.float64)
@@ -110,15 +110,15 @@ def _unit(rows: Any) -> Any:
 
 
 def chance_within(k: int, right: Numbers, candidates: int) -> Rows:
-    """Return how likely a random order has a right candidate among the first k.
+    """Return the probability that a random order has a correct candidate among the first k.
 
     Args:
-        k: The number of candidates that are looked at.
-        right: (q,) numbers of right candidates of each query.
-        candidates: The number of candidates.
+        k: Number of first candidates to consider.
+        right: Number of correct candidates of each query (q,).
+        candidates: Number of candidates.
 
     Returns:
-        (q,) float64: 1 less the hypergeometric probability of none.
+        Probabilities (q,), float64: 1 minus the hypergeometric probability of no correct candidate.
     """
     from scipy.stats import hypergeom
 

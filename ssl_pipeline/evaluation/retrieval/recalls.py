@@ -1,4 +1,4 @@
-"""Recall at 1, 5 and 10 and the median rank of retrieval, with 95% intervals by group and with chance beside them."""
+"""Recall at 1, 5 and 10 and the median rank of retrieval, with 95% intervals over groups, and the levels of chance."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -18,12 +18,12 @@ Float64 = npt.NDArray[np.float64]
 
 
 class Asked(NamedTuple):
-    """What was asked of all contestants alike.
+    """The queries, which are the same for all contestants.
 
     Attributes:
-        groups: (q,) numbers, equal for queries of one group; chance draws groups, not queries.
-        right: (q,) numbers of right candidates of each query.
-        candidates: The number of candidates.
+        groups: Group numbers (q,), equal for queries of one group; intervals resample groups, not queries.
+        right: Number of correct candidates of each query (q,).
+        candidates: Number of candidates.
     """
 
     groups: Numbers
@@ -34,24 +34,24 @@ class Asked(NamedTuple):
 def recall_figures(
     ranks: Mapping[str, Numbers], asked: Asked, resampled: int, seed: int, over: str
 ) -> dict[str, dict[str, float]]:
-    """Return the figures of retrieval by several contestants that were asked the same.
+    """Return the retrieval figures of several contestants on the same queries.
 
     Args:
-        ranks: Contestant -> (q,) ranks of the first right candidate, from 1; q >= 1.
-        asked: What was asked.
-        resampled: Resamples of the groups, for intervals of gains and of the median rank.
+        ranks: Contestant -> ranks of the first correct candidate (q,), from 1; q >= 1.
+        asked: Queries, which are the same for all contestants.
+        resampled: Number of resamples of the groups, for the intervals of gains and of the median rank.
         seed: Seed of the resamples.
-        over: The contestant whose gain over each of the others is given with those.
+        over: Contestant whose gain over each of the others is reported with the other.
 
     Returns:
-        Contestant -> `recall_at_1`, `recall_at_1_low`, `recall_at_1_high`, ..., `median_rank`, ..., and for all but
-        `over` also `gain_at_1`, `gain_at_1_low`, .... Intervals of recalls are Wilson's, of as many independent queries
-        as would leave the share as uncertain; those of gains are paired. The median rank is the least by which half of
-        the queries have a right candidate.
+        Contestant -> `recall_at_1`, `recall_at_1_low`, `recall_at_1_high`, ..., `median_rank`, ..., and for all except
+        `over` also `gain_at_1`, `gain_at_1_low`, .... Intervals of recalls are Wilson's, for the number of independent
+        queries that would leave the share as uncertain; intervals of gains are paired. The median rank is the smallest
+        rank within which half of the queries have a correct candidate.
     """
     found: dict[str, dict[str, float]] = {name: {} for name in ranks}
     for cut in CUTS:
-        hits = {name: (values > cut).astype(np.int64) for name, values in ranks.items()}  # 0 is right
+        hits = {name: (values > cut).astype(np.int64) for name, values in ranks.items()}  # 0: correct
         scores = score(np.zeros(len(asked.groups), np.int64), hits, asked.groups, resampled, seed)
         for name in ranks:
             found[name] |= _flat(f"recall_at_{cut}", *scores.interval(name, "accuracy"))
@@ -63,10 +63,10 @@ def recall_figures(
 
 
 def chance_figures(asked: Asked) -> dict[str, float]:
-    """Return what a random order of the candidates reaches: `recall_at_1`, ..., `median_rank`."""
+    """Return the figures of a random order of the candidates: `recall_at_1`, ..., `median_rank`."""
     recalls = {f"recall_at_{cut}": float(chance_within(cut, asked.right, asked.candidates).mean()) for cut in CUTS}
     kinds, numbers = np.unique(asked.right, return_counts=True)
-    low, high = 1, asked.candidates  # the share of queries that are answered grows with the rank
+    low, high = 1, asked.candidates  # bisection, because the share of answered queries grows with the rank
     while low < high:
         middle = (low + high) // 2
         enough = np.average(chance_within(middle, kinds, asked.candidates), weights=numbers) >= 0.5 - 1e-9
@@ -75,14 +75,15 @@ def chance_figures(asked: Asked) -> dict[str, float]:
 
 
 def median_rank(ranks: Numbers, weights: Float64 | None = None) -> Float64:
-    """Return the least rank by which half of the queries have a right candidate.
+    """Return the smallest rank within which half of the queries have a correct candidate.
 
     Args:
-        ranks: (q,) ranks.
-        weights: (b, q) how often each query counts in each of b resamples; None: once, in one.
+        ranks: Ranks of the first correct candidates (q,).
+        weights: Number of times that each query occurs in each of b resamples, (b, q); None for one resample with each
+            query once.
 
     Returns:
-        (b,) float64.
+        Median rank of each resample (b,), float64.
     """
     order = np.argsort(ranks, kind="stable")
     counts = np.ones((1, len(ranks))) if weights is None else weights[:, order]
@@ -92,7 +93,7 @@ def median_rank(ranks: Numbers, weights: Float64 | None = None) -> Float64:
 
 
 def _median_interval(ranks: Numbers, groups: Numbers, resampled: int, seed: int) -> tuple[float, float, float]:
-    """Return the median rank, and its percentiles over resamples of the groups (Efron 1979)."""
+    """Return the median rank, and the bounds of its interval by percentiles over resamples of groups (Efron 1979)."""
     names, numbers = np.unique(groups, return_inverse=True)
     generator = np.random.default_rng(seed)
     draws = [median_rank(ranks, counts[:, numbers]) for counts in drawn_groups(len(names), resampled, generator)]

@@ -1,4 +1,7 @@
-"""Retrieval both ways and zero-shot classification by the towers that ship, beside baselines. It writes nothing."""
+"""Evaluate retrieval in both directions and zero-shot classification by the towers that ship, with baselines.
+
+This module writes no files.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,20 +28,20 @@ from ssl_pipeline.evaluation.statistics.intervals import score
 __all__ = ["BAG", "OURS", "UNTRAINED", "TextFindings", "retrieval_figures", "study_texts", "zero_shot_figures"]
 
 Both = tuple[Any, Any]
-"""Images (n, D) and texts (T, D) in one space; words of texts are sparse."""
+"""Images (n, D) and texts (T, D) in one space; texts as bags of words are sparse."""
 
 OURS, UNTRAINED, BAG = "towers", "random_towers", "bag_of_words"
 
 
 @dataclass(frozen=True)
 class TextFindings:
-    """What was found, for the report of the linear evaluation; empty where the model does not read texts.
+    """Results on texts, for the report of the linear evaluation; empty if the model does not read text.
 
     Attributes:
         figures: All figures, for details.json.
         headline: The few figures that are worth comparing between runs, for metrics.json.
-        lines: The findings in words.
-        pictures: Functions that each draw into a given folder.
+        lines: Results as sentences.
+        pictures: Functions, each of which draws a picture into the folder that it is called with.
     """
 
     figures: Mapping[str, Any] = field(default_factory=dict)
@@ -50,14 +53,14 @@ class TextFindings:
 def study_texts(
     settings: LinearEvalConfig, embed: Embed, texts: TextInputs | None, test: Labelled, classes: Sequence[str]
 ) -> TextFindings:
-    """Measure how well images are found by texts, texts by images, and classes by their names.
+    """Measure retrieval of images by text and of texts by image, and zero-shot classification.
 
     Args:
-        settings: The section `linear_eval`.
-        embed: The exported backbone, from canvases to embeddings.
-        texts: The text tower, and captioned images; None where the model does not read texts.
+        settings: Section `linear_eval` of params.yaml.
+        embed: Embedder that runs the exported backbone on canvases.
+        texts: Text tower and captioned images; None if the model does not read text.
         test: Labelled test images; there may be none.
-        classes: The names of the classes.
+        classes: Names of the classes.
     """
     if texts is None:
         return TextFindings()
@@ -81,7 +84,7 @@ def study_texts(
 
 
 def _spaces(embed: Embed, texts: TextInputs, pairs: Pairs) -> dict[str, Both]:
-    """Return images and texts as each contestant has them."""
+    """Return the images and texts in the space of each contestant."""
     ours = extract(embed, texts.asked.images)
     found: dict[str, Both] = {
         OURS: (ours, texts.texts(pairs.texts)),
@@ -95,18 +98,18 @@ def _spaces(embed: Embed, texts: TextInputs, pairs: Pairs) -> dict[str, Both]:
 def retrieval_figures(
     spaces: Mapping[str, Both], pairs: Pairs, groups: npt.NDArray[np.int64], resampled: int, seed: int
 ) -> dict[str, Any]:
-    """Return the figures of retrieval both ways.
+    """Return the figures of retrieval in both directions.
 
     Args:
-        spaces: Contestant -> its images and texts, `OURS` among them.
-        pairs: The texts of each image, of which each has one.
-        groups: (n,) numbers, equal for images of one group.
-        resampled: Resamples of the groups.
+        spaces: Contestant -> images and texts in its space; `OURS` is among the contestants.
+        pairs: Pairs of images and captions; each image has at least one.
+        groups: Group numbers of the images (n,), equal for images of one group.
+        resampled: Number of resamples of the groups.
         seed: Seed of the resamples.
 
     Returns:
-        The numbers of what was asked, and for `image_to_text` and `text_to_image` the figures of each contestant and of
-        `chance`. A text is asked for once for each image that has it.
+        Numbers of images, texts, captions and groups and, for `image_to_text` and `text_to_image`, the figures of each
+        contestant and of `chance`. A text is a query once for each image that has it.
     """
     right = pairs.right
     to_images = right.T.tocsr()
@@ -132,14 +135,14 @@ def retrieval_figures(
 def zero_shot_figures(
     settings: LinearEvalConfig, embed: Embed, texts: TextInputs, test: Labelled, classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Return the accuracy of classification by the names of classes, beside untrained towers and the largest class.
+    """Return the accuracies of zero-shot classification, of untrained towers, and of predicting the largest class.
 
     Args:
-        settings: The section `linear_eval`, with templates and the bootstrap.
-        embed: The exported backbone.
-        texts: The text tower, and untrained towers.
+        settings: Section `linear_eval` of params.yaml, with the templates and the bootstrap.
+        embed: Embedder that runs the exported backbone on canvases.
+        texts: Exported text tower, and untrained towers.
         test: Labelled test images, at least one.
-        classes: The names of the classes, at least two.
+        classes: Names of the classes, at least two.
     """
     towers, prompts = {OURS: Towers(embed, texts.texts), UNTRAINED: texts.untrained}, settings.prompts or PROMPTS
     predictions = {

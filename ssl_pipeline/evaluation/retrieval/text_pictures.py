@@ -1,4 +1,4 @@
-"""Images nearest to texts, and texts nearest to images, as one picture."""
+"""One picture of the images nearest to texts and the texts nearest to images."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,21 +22,21 @@ Pixels = Callable[[Numbers], npt.NDArray[np.uint8]]
 """Positions (m,) -> images (m, H, W, 3)."""
 
 _ROWS, _NEAREST = 5, 5
-_LETTERS, _HEADING = 62, 90  # letters of a text beside an image, and above images
+_LETTERS, _HEADING = 62, 90  # characters of a text beside an image, and above a row of images
 _RIGHT = GREEN
 
 
 def draw_retrieval(pixels: Pixels, pairs: Pairs, space: tuple[npt.NDArray[Any], npt.NDArray[Any]], path: Path) -> None:
-    """Draw five texts with the images nearest to each, and five images with the texts nearest to each.
+    """Draw five texts, each with its nearest images, and five images, each with its nearest texts.
 
-    The images are spread evenly over all; the texts are their first captions. What is right has a green frame or green
-    letters.
+    The images are spread evenly over all captioned images, and the texts are their first captions. Correct images have
+    a green frame, and correct texts green letters.
 
     Args:
-        pixels: What returns images to draw.
-        pairs: The texts of each image.
+        pixels: Function that returns the images to draw.
+        pairs: Pairs of images and captions.
         space: Images (n, D) and texts (T, D) in one space.
-        path: Path of the PNG.
+        path: Path of the PNG to write.
     """
     images, texts = (np.asarray(part, np.float32) for part in space)
     captioned = np.unique(pairs.images)
@@ -51,8 +51,8 @@ def draw_retrieval(pixels: Pixels, pairs: Pairs, space: tuple[npt.NDArray[Any], 
 
 
 def _draw_images(figure: Any, pixels: Pixels, pairs: Pairs, asked: Numbers, found: Numbers) -> None:
-    """Draw for each text that is asked for, by its number, a row of the images (_, k) that were found."""
-    figure.suptitle("The images nearest to a text", fontsize="medium", x=0.01, ha="left")
+    """Draw one row for each text in `asked`, by its number: the images found, with the numbers (_, k)."""
+    figure.suptitle("Images nearest to a text (green: correct)", fontsize="medium", x=0.01, ha="left")
     right = pairs.right
     rows = figure.subfigures(len(asked), 1, squeeze=False)[:, 0]
     for row, text, numbers in zip(rows, asked, found, strict=True):
@@ -65,8 +65,8 @@ def _draw_images(figure: Any, pixels: Pixels, pairs: Pairs, asked: Numbers, foun
 
 
 def _draw_texts(figure: Any, pixels: Pixels, pairs: Pairs, chosen: Numbers, found: Numbers) -> None:
-    """Draw each image that is asked for, by its number, beside the texts (_, k) that were found."""
-    figure.suptitle("The texts nearest to an image", fontsize="medium", x=0.01, ha="left")
+    """Draw each image in `chosen`, by its number, beside the texts found, with the numbers (_, k)."""
+    figure.suptitle("Texts nearest to an image (green: correct)", fontsize="medium", x=0.01, ha="left")
     right = pairs.right
     grid = figure.subplots(len(chosen), 2, squeeze=False, width_ratios=[1, 4])
     for line, row, numbers, image in zip(grid, chosen, found, pixels(chosen), strict=True):
@@ -89,5 +89,5 @@ def _show(axes: Any, image: npt.NDArray[np.uint8], framed: bool) -> None:
 
 
 def _drawable(text: str, letters: int) -> str:
-    """Return a text as it can be drawn: on one line, of bounded length, and without mathematics."""
+    """Return a text for drawing: on one line, shortened, and with "$" escaped, which would start mathematics."""
     return shown(" ".join(text.split()), letters).replace("$", r"\$")

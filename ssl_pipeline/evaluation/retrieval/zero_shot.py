@@ -1,7 +1,7 @@
-"""Zero-shot classification: an image is of the class whose name, put into templates, is nearest to it.
+"""Zero-shot classification: an image gets the class whose name, inserted into templates, is nearest to it.
 
-Source: Radford et al. 2021 (2103.00020), section 3.1.4: embeddings of all templates of a class are averaged, so that
-one comparison is made for each class.
+Source: Radford et al. 2021 (2103.00020), section 3.1.4. The embeddings of all prompts of a class are averaged, so that
+each class takes one comparison.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,24 +15,24 @@ from ssl_pipeline.neighbours import unit
 __all__ = ["PROMPTS", "EmbedTexts", "class_embeddings", "classify"]
 
 PROMPTS = ("a picture of {}",)
-"""The templates where params.yaml, which may be from before there were texts, has none."""
+"""Default templates, for a params.yaml without any, such as one written before the pipeline supported text."""
 
 Rows = npt.NDArray[np.floating[Any]]
 Numbers = npt.NDArray[np.int64]
 EmbedTexts = Callable[[Sequence[str]], Rows]
-"""m texts -> (m, D)."""
+"""Function from m texts to embeddings (m, D)."""
 
 
 def class_embeddings(embed: EmbedTexts, classes: Sequence[str], templates: Sequence[str]) -> Rows:
-    """Return an embedding of unit length for each class: the mean of those of its prompts, which have unit length each.
+    """Return a unit-norm embedding for each class: the normalised mean of the unit-norm embeddings of its prompts.
 
     Args:
-        embed: What embeds texts.
-        classes: The names of C classes.
-        templates: Texts in which {} stands for the name of the class, such as "a picture of {}"; at least one.
+        embed: Function that embeds texts.
+        classes: Names of the C classes.
+        templates: Texts in which {} is replaced by the name of the class, such as "a picture of {}"; at least one.
 
     Returns:
-        (C, D) float64.
+        Embeddings of the classes (C, D), float64.
     """
     prompts = [template.replace("{}", name) for name in classes for template in templates]
     embeddings = unit(np.asarray(embed(prompts), np.float64)).reshape(len(classes), len(templates), -1)
@@ -40,5 +40,5 @@ def class_embeddings(embed: EmbedTexts, classes: Sequence[str], templates: Seque
 
 
 def classify(images: Rows, classes: Rows) -> Numbers:
-    """Return for each image (n, D) the number of the class (C, D) that is nearest, the first of equal ones: (n,)."""
+    """Return the number of the nearest class (C, D) for each image (n, D), (n,); ties go to the first class."""
     return np.asarray((unit(np.asarray(images, np.float64)) @ classes.T).argmax(axis=1))

@@ -89,11 +89,11 @@ def test_two_classes_in_two_blobs_are_balanced_though_fewer_clusters_cannot_be_t
 @pytest.mark.parametrize(
     ("stability", "k", "doubt"),
     [
-        (lambda k: 0.5 + 0.01 * k, 32, "the largest that was tried"),
-        (lambda k: 1 - 0.02 * k, 2, "the smallest that was tried"),
-        (lambda k: 0.5 - 0.05 * (k != 8), 8, "none is truly stable"),
-        (lambda k: 0.95 - 0.03 * abs(k - 7), 7, "fewer than there are classes"),
-        (lambda k: 0.95 - 0.03 * abs(k - 3), 3, "its clusters hold several classes"),
+        (lambda k: 0.5 + 0.01 * k, 32, "it is the largest number tried"),
+        (lambda k: 1 - 0.02 * k, 2, "it is the smallest number tried"),
+        (lambda k: 0.5 - 0.05 * (k != 8), 8, "no number is stable"),
+        (lambda k: 0.95 - 0.03 * abs(k - 7), 7, "it is below the number of classes"),
+        (lambda k: 0.95 - 0.03 * abs(k - 3), 3, "its clusters contain several classes"),
     ],
 )
 def test_a_number_that_nothing_speaks_for_is_not_called_preferred(well, stability, k, doubt):
@@ -103,9 +103,9 @@ def test_a_number_that_nothing_speaks_for_is_not_called_preferred(well, stabilit
     assert (judgement.word, judgement.k) == ("no preferred number", k)
     assert judgement.doubt.startswith(doubt)
     first, second = sentences(judgement, found, agreement(found.assignments[k], np.repeat(WELL, 40)), NAMES)
-    assert first.startswith(f"linear_eval: clusters without a preferred number: k* = {k}")
+    assert first.startswith(f"linear_eval: clusters are without a preferred number: k* = {k}")
     assert doubt in first
-    assert "whether one is split cannot be told" in second
+    assert "it is unclear whether one is split" in second
 
 
 def test_without_labels_two_clusters_are_no_claim():
@@ -139,7 +139,7 @@ def test_a_split_is_looked_for_from_the_number_of_classes_on_though_stability_fa
     assert (judgement.word, judgement.k) == (word, k)
     (line, _) = sentences(judgement, found, agreement(found.assignments[k], labels), NAMES)
     assert ("k* = 9, the most stable number of clusters from 8 on (stability 0.97)" in line) == (k == 9)
-    assert ("fewer than there are classes" in line) == (k == 5)
+    assert ("it is below the number of classes" in line) == (k == 5)
 
 
 def test_good_blobs_are_balanced():
@@ -212,10 +212,10 @@ def test_labels_that_say_nothing_are_no_better_than_chance():
 @pytest.mark.parametrize(
     ("labels", "each", "reason"),
     [
-        ([-1] * 8, 40, "no labels of two classes"),
-        ([0] * 8, 40, "no labels of two classes"),
-        (WELL, 10, "32 clusters take 160 labelled"),
-        ([0, 1, 2, 3, -1, -1, -1, -1], 19, "16 clusters take 80 labelled"),
+        ([-1] * 8, 40, "fewer than two classes have labels"),
+        ([0] * 8, 40, "fewer than two classes have labels"),
+        (WELL, 10, "32 clusters need 160 different labelled"),
+        ([0, 1, 2, 3, -1, -1, -1, -1], 19, "16 clusters need 80 different labelled"),
     ],
 )
 def test_without_labels_enough_there_is_no_verdict_but_a_k(labels, each, reason):

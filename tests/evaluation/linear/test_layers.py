@@ -74,8 +74,8 @@ def test_the_layer_that_has_the_label_in_it_is_found(tmp_path: Path):
     assert second == last < 0.7
     assert figures["best_layer"] == 1
     assert lines == [
-        f"linear_eval: layer 1 of 2 is the best on validation (100.0%; the exported one, last, {100 * last:.1f}%): "
-        "export.layer: 1"
+        f"linear_eval: layer 1 of 2 is the best on validation (100.0%; the exported one, last, {100 * last:.1f}%); "
+        "to ship it, set export.layer: 1"
     ]
     same, lines = judge(forgetful(), card, 1, train, val, STRENGTHS, 2)
     assert same == figures
@@ -179,7 +179,8 @@ def test_of_layers_that_do_equally_well_the_one_that_ships_is_the_best_and_then_
     figures, (line,) = layers.compare_layers({1: half, 2: most, None: most}, np.arange(20), dims, 1)
     assert figures["best_layer"] == "last"
     assert line.endswith(
-        "last is the best on validation (95.0%; the exported one, layer 1 of 2, 50.0%): export.layer: last"
+        "last is the best on validation (95.0%; the exported one, layer 1 of 2, 50.0%); "
+        "to ship it, set export.layer: last"
     )
 
 

@@ -64,9 +64,9 @@ def test_what_validation_cannot_tell_is_not_recommended(images: int, lost: int):
 def test_why_backbone_onnx_is_recommended_is_said():
     torch = times([])["torch"]
     for int8, words in (
-        (file(25, 0.3), "validation images without labels cannot show that another is as good"),
-        (file(25, 0.3, -0.05), "validation does not show of another that it loses less than 1 point of kNN accuracy"),
-        (file(25, 0.9, 0.0), "what is as good is slower or larger"),
+        (file(25, 0.3), "without labelled validation images, no variant can be shown to be as good"),
+        (file(25, 0.3, -0.05), "validation does not show that any variant loses less than 1 point of kNN accuracy"),
+        (file(25, 0.9, 0.0), "variants that are as good are slower or larger"),
     ):
         found = {"files": {"fp32": file(100, 0.5), "int8": int8}, "torch": torch, "recommended": "fp32"}
         assert variant_lines({"variants": found})[-1] == f"  recommended: fp32 ({words})"
