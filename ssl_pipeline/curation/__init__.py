@@ -1,1 +1,1 @@
-"""What embeddings reveal about the images: which are duplicated, odd or wrongly labelled, and which to label next."""
+"""Curation by embeddings: which images are duplicated, odd or wrongly labelled, and which to label next."""

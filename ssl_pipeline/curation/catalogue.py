@@ -1,4 +1,4 @@
-"""The curated data: the stored images of all splits, and their embeddings by the exported file."""
+"""The data to curate: the stored images of all splits, and their embeddings by the exported file."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,12 +21,12 @@ Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The stored images, n in all: those of train first, then val, then test.
+    """The n stored images: those of train first, then val, then test.
 
     Attributes:
-        rows: What the index says of each.
-        splits: The splits that have them.
-        embeddings: (n, D) embeddings of unit length.
+        rows: Index row of each image, n.
+        splits: Splits that contain the images.
+        embeddings: Unit-norm embeddings (n, D).
     """
 
     rows: tuple[IndexRow, ...]
@@ -49,27 +49,27 @@ class Catalogue:
 
     @cached_property
     def groups(self) -> Numbers:
-        """Numbers (n,), equal for images that the source puts into one group; near copies that ingest found are not."""
+        """Group numbers (n,), equal for images of one group of the source, but not for near copies found by ingest."""
         return _numbered(["" if is_near_copies(row.group) else row.group for row in self.rows])
 
     @cached_property
     def near_copies(self) -> Numbers:
-        """Numbers (n,), equal for near copies that ingest found."""
+        """Numbers (n,), equal for images that ingest found to be near copies of each other."""
         return _numbered([row.group if is_near_copies(row.group) else "" for row in self.rows])
 
     def pictures(self, positions: Numbers) -> npt.NDArray[np.uint8]:
-        """Return images at positions (m,) in [0, n) as people see them: (m, S, S, 3)."""
+        """Return the images at positions (m,) in [0, n) as displayable RGB, (m, S, S, 3)."""
         spec = self.splits[0].spec
         images = images_at(self.splits, positions)
         if spec == RGB8:
             return images
-        from ssl_pipeline.augment.display import displayed  # imports torch, which photographs need not wait for
+        from ssl_pipeline.augment.display import displayed  # imports torch, which ordinary photographs do not need
 
         return displayed(images, spec)
 
 
 def _numbered(names: list[str]) -> Numbers:
-    """Return numbers (n,), equal for equal names; "" is equal to none."""
+    """Return numbers (n,), equal for equal names; each "" gets a number of its own."""
     known: dict[str, int] = {}
     return np.array([known.setdefault(name, place) if name else place for place, name in enumerate(names)], np.int64)
 
@@ -78,8 +78,8 @@ def read_catalogue(store: Path, backbone: Path) -> Catalogue:
     """Open the store, and embed each of its images once.
 
     Args:
-        store: The folder of the images.
-        backbone: The exported file.
+        store: Folder of the store of images.
+        backbone: Path of the exported file.
 
     Raises:
         PipelineError: A product is missing or damaged.

@@ -12,15 +12,15 @@ Features = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 
 _MAX_ITERATIONS = 50
-_FITTED = 20_000  # images that centres are fitted on, at most
+_FITTED = 20_000  # largest number of images to fit the centres on
 
 
 class Clusters(NamedTuple):
-    """Clusters, the largest first.
+    """Clusters of images, the largest first.
 
     Attributes:
-        numbers: (n,) numbers of the images' clusters, from 0.
-        central: The number of the image that is nearest to each cluster's centre.
+        numbers: Number of each image's cluster (n,), from 0.
+        central: Number of the image nearest to the centre of each cluster.
     """
 
     numbers: Numbers
@@ -28,14 +28,14 @@ class Clusters(NamedTuple):
 
 
 def find_clusters(embeddings: Features, count: int, seed: int) -> Clusters:
-    """Cluster images; fewer than `count` clusters come out where fewer embeddings differ.
+    """Cluster images; if fewer than `count` embeddings differ, there are fewer clusters.
 
-    One thread does it: with several, sums would be taken in an order that depends on their number.
+    This runs on one thread, because with several threads the order of summation would depend on their number.
 
     Args:
-        embeddings: (n, D) embeddings of unit length, n >= 1.
-        count: The number of clusters.
-        seed: The seed of the start, and of the images that centres are fitted on where there are very many.
+        embeddings: Unit-norm embeddings (n, D); n >= 1.
+        count: Largest number of clusters.
+        seed: Seed of the start and, if there are very many images, of the choice of images to fit the centres on.
     """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning

@@ -1,4 +1,4 @@
-"""What one question about the images found, and the data that all questions share."""
+"""The findings of one question about the images, and the data that all questions share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,20 +18,20 @@ __all__ = ["LISTED", "Finding", "Seen", "cells", "end_of"]
 Numbers = npt.NDArray[np.int64]
 
 LISTED = 100
-"""Pairs or images in details.json, at most: images.csv has all."""
-_NAME = 34  # letters of a path in a picture
+"""Largest number of pairs or images listed in details.json; images.csv has all of them."""
+_NAME = 34  # characters of a path in a picture
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one question found.
+    """The findings of one question.
 
     Attributes:
-        figures: Its part of details.json.
-        columns: Name -> cells (n,) of images.csv.
-        lines: What it found, in words.
-        headline: Its figures for metrics.json.
-        pictures: Functions that each draw into a given folder.
+        figures: Section of details.json on this question.
+        columns: Name of a column of images.csv -> cells (n,).
+        lines: Findings as sentences.
+        headline: Figures for metrics.json.
+        pictures: Functions, each of which draws a picture into the folder that it is called with.
     """
 
     figures: Any
@@ -42,7 +42,7 @@ class Finding:
 
 
 class Seen(NamedTuple):
-    """The data that all questions share."""
+    """The data that all questions share: images, neighbours and near-duplicates."""
 
     catalogue: Catalogue
     around: Neighbourhood
@@ -53,9 +53,9 @@ class Seen(NamedTuple):
         return self.catalogue.rows[number].path
 
     def kin(self) -> Numbers:
-        """Return numbers (n,), equal for images that no fold may part: those of a group, and near-duplicates.
+        """Return numbers (n,), equal for images that must be in the same fold: those of a group, and near-duplicates.
 
-        A probe that was fitted on a copy of an image, with its label, would only repeat that label.
+        A probe that was fitted on a copy of an image, with its label, would merely repeat that label.
         """
         names = zip(self.catalogue.groups.tolist(), self.duplicates.groups.tolist(), strict=True)
         joined = Groups([[f"group {group}"] + [f"copies {copies}"] * (copies >= 0) for group, copies in names])
@@ -63,10 +63,10 @@ class Seen(NamedTuple):
 
 
 def cells(values: npt.NDArray[Any]) -> list[str]:
-    """Return numbers as images.csv has them; "" where there is none."""
+    """Return numbers as cells of images.csv; NaN becomes ""."""
     return ["" if np.isnan(value) else f"{value:.4f}" for value in values.tolist()]
 
 
 def end_of(path: str) -> str:
-    """Return the end of a path, which tells more than its beginning."""
+    """Return the end of a path, which is more informative than its beginning."""
     return path if len(path) <= _NAME else "…" + path[1 - _NAME :]

@@ -1,14 +1,14 @@
-"""Labels that are likely wrong, by confident learning.
+"""Find labels that are likely to be wrong, by confident learning.
 
 A linear probe gives the probability of each class for images that it was not fitted on. A class is plausible for an
-image if its probability is at least the mean over the images with that label; an image counts as one of its likeliest
-plausible class. Where that is not the class of its label, the pair of classes has a likely error. The counts, scaled to
-the number of images with each label, estimate how many labels i should be j, and as many images with label i are
-suspected: those for which the probability of j exceeds that of i by most.
+image if its probability is at least the mean over the images with that label. An image is counted under its most likely
+plausible class; if this is not the class of its label, the label is likely to be wrong. The counts, scaled to the
+number of images with each label, estimate how many labels i should be j. That many images with label i are suspected:
+those for which the probability of j exceeds that of i the most.
 
 Source: Northcutt, Jiang and Chuang 2021 (1911.00068): thresholds and the confident joint (equations 1 and 2), its
-calibration (equation 3), and pruning by noise rate (section 3.3). cleanlab, the authors' library, is under the AGPL,
-which would bind whoever ships this pipeline.
+calibration (equation 3), and pruning by noise rate (section 3.3). The authors' library, cleanlab, is not used, because
+its licence, the AGPL, would bind everybody who ships this pipeline.
 """
 
 from typing import NamedTuple
@@ -27,17 +27,18 @@ Float64 = npt.NDArray[np.float64]
 FOLDS = 5
 STRENGTHS = (1e-3, 1e-2, 0.1, 1.0)
 _UNKNOWN = 1e-9
-"""Mean probability of the own class, up to which no probe could know a class: one without images to fit on gets 0."""
-_FITTED = 20_000  # images that a probe is fitted on, at most: its time would grow with their number and the classes'
+"""Mean probability of a class for its own images up to which no probe knew the class; without images to fit on, it is
+0."""
+_FITTED = 20_000  # largest number of images to fit a probe on, as its time grows with images and classes
 
 
 class LabelErrors(NamedTuple):
-    """What was found of n labelled images.
+    """Suspected label errors among n labelled images.
 
     Attributes:
-        suspected: Numbers of the images whose labels are likely wrong: first those whose own class is least likely.
-        better: Classes (n,) other than the images' own: of a suspected image the one that raised the suspicion, of
-            another the likeliest.
+        suspected: Numbers of the images whose labels are likely to be wrong, those with the least likely label first.
+        better: Class other than its label for each image (n,): for a suspected image, the class that raised the
+            suspicion; for any other image, the most likely one.
     """
 
     suspected: Numbers
@@ -45,11 +46,11 @@ class LabelErrors(NamedTuple):
 
 
 def folds_of(groups: Numbers, seed: int) -> Numbers:
-    """Deal groups to folds: (n,) from 0 to 4.
+    """Return a fold for each image (n,), from 0 to 4, with whole groups in each fold.
 
     Args:
-        groups: (n,) numbers, equal for images of one group, which no fold parts.
-        seed: The seed of the deal.
+        groups: Group numbers (n,), equal for images of one group.
+        seed: Seed of the assignment of groups to folds.
     """
     names, numbers = np.unique(groups, return_inverse=True)
     dealt = np.random.default_rng(seed).permutation(len(names)) % FOLDS
@@ -57,27 +58,27 @@ def folds_of(groups: Numbers, seed: int) -> Numbers:
 
 
 def can_be_probed(classes: Numbers, folds: Numbers) -> bool:
-    """Return whether there are several folds, and the images outside of each have two classes or more.
+    """Return whether there are several folds, and the images outside each fold have two classes or more.
 
     Args:
-        classes: (n,) class numbers.
-        folds: (n,) numbers of folds.
+        classes: Class numbers (n,).
+        folds: Fold of each image (n,).
     """
     kept = [len(np.unique(classes[folds != fold])) for fold in np.unique(folds)]
     return len(kept) > 1 and min(kept) > 1
 
 
 def out_of_fold(features: Features, labels: Numbers, folds: Numbers, class_count: int, seed: int = 0) -> Float64:
-    """Return probabilities (n, C) of the classes, each by a probe of the images of other folds.
+    """Return class probabilities (n, C), for each image by a probe that was fitted on the other folds.
 
-    The strength of its penalty is chosen on other folds as well, so that no image has a say in how it is judged.
+    The strength of the penalty is chosen on the other folds, too, so that no image influences how it is judged.
 
     Args:
-        features: (n, D) embeddings.
-        labels: (n,) class numbers in [0, C); those outside any one fold must name two classes or more.
-        folds: (n,) numbers of folds.
-        class_count: C.
-        seed: The seed of the choice of images, where there are very many.
+        features: Embeddings (n, D).
+        labels: Class numbers (n,) in [0, C); outside each fold, there must be two classes or more.
+        folds: Fold of each image (n,).
+        class_count: Number of classes, C.
+        seed: Seed of the choice of images to fit on, if there are very many.
     """
     chances = np.zeros((len(labels), class_count))
     names = np.unique(folds)
@@ -93,10 +94,10 @@ def out_of_fold(features: Features, labels: Numbers, folds: Numbers, class_count
 
 
 def _strength(features: Features, labels: Numbers, fitted: Numbers, held: Numbers, class_count: int) -> float:
-    """Choose a strength: by probes of one fold, asked about the others.
+    """Choose a strength by probes that are fitted on one fold and judged on the others.
 
-    One fold is enough, and cheap: what weighs against the penalty is a sum over images, so that the best strength
-    depends little on their number. Many images to ask make the choice sure.
+    Fitting on one fold is cheap and sufficient: the penalty is balanced against a sum over images, so that the best
+    strength depends little on their number. Judging on many images makes the choice reliable.
     """
     if len(held) == 0 or len(np.unique(labels[fitted])) < 2:
         return STRENGTHS[(len(STRENGTHS) - 1) // 2]
@@ -105,14 +106,14 @@ def _strength(features: Features, labels: Numbers, fitted: Numbers, held: Number
 
 
 def confident_joint(chances: Float64, labels: Numbers) -> Float64:
-    """Return how many images with each label (row) are likely of each class (column): (C, C), rows as often as labels.
+    """Return the estimated number of images by label (row) and true class (column), (C, C).
 
-    A class that no probe could know, as all its images lie in one fold, is left out: no image counts as one of it, and
-    nothing speaks against its labels.
+    Each row sums to the number of images with that label. A class that no probe could know, because all its images are
+    in one fold, is left out: no image is assigned to it, and its labels are not doubted.
 
     Args:
-        chances: (n, C) probabilities by probes that do not know the images.
-        labels: (n,) class numbers.
+        chances: Class probabilities (n, C), by probes that were not fitted on the images.
+        labels: Class numbers (n,).
     """
     classes = chances.shape[1]
     sizes = np.bincount(labels, minlength=classes)
@@ -124,21 +125,21 @@ def confident_joint(chances: Float64, labels: Numbers) -> Float64:
     sure = (confident.max(axis=1) >= 0) & known[labels]
     counts = np.zeros((classes, classes))
     np.add.at(counts, (labels[sure], confident[sure].argmax(axis=1)), 1)
-    unsure = counts.sum(axis=1) == 0  # nothing speaks against the labels of a class that no image is sure of
+    unsure = counts.sum(axis=1) == 0  # if no image is counted under a label, the label is not doubted
     counts[unsure, unsure] = 1
     joint: Float64 = counts / counts.sum(axis=1, keepdims=True) * sizes[:, None]
     return joint
 
 
 def find_label_errors(chances: Float64, labels: Numbers) -> LabelErrors:
-    """Find labels that are likely wrong; arguments as in `confident_joint`."""
+    """Find labels that are likely to be wrong; arguments are those of `confident_joint`."""
     places = np.arange(len(labels))
     joint = confident_joint(chances, labels)
     own = chances[places, labels]
     others = chances.copy()
     others[places, labels] = -1.0
     better = others.argmax(axis=1)
-    raised: dict[int, int] = {}  # image -> the class that it is suspected to be of
+    raised: dict[int, int] = {}  # image -> suspected class
     for label, other in zip(*np.nonzero(joint.round()), strict=True):
         if label != other:
             mine = np.flatnonzero(labels == label)

@@ -1,8 +1,9 @@
-"""Which images to label next: drawn at random, or the most typical ones of regions that have no label yet.
+"""Choose the images to label next: at random, or the most typical images of regions that have no label yet.
 
-For typical ones, as many clusters are made as there will be labels. Those that hold a labelled image are served; of the
-others, the largest first, each gives the image that lies most densely. From 100 labels on images are drawn at random:
-what lies densely is easy, and says little of others. docs/embeddings.md shows on which data typical ones gain.
+To find typical images, the images are divided into as many clusters as there will be labels. Clusters with a labelled
+image are covered. Each of the others, the largest first, contributes the image in its densest place. From 100 labels
+on, images are drawn at random, because images in dense places are easy and say little about others. docs/embeddings.md
+shows on which data typical images help.
 
 Source: Hacohen, Dekel and Weinshall 2022 (2202.02794), "Active learning on a budget: opposite strategies suit high and
 low budgets".
@@ -22,16 +23,16 @@ Features = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 
 FEW_LABELS = 100
-_MAX_IMAGES = 20_000  # among which is chosen: clusters of more would take minutes
-_NEIGHBOURS = 20  # that say how densely an image lies
+_MAX_IMAGES = 20_000  # candidates; clustering more would take minutes
+_NEIGHBOURS = 20  # neighbours that determine the density around an image
 
 
 class Choice(NamedTuple):
     """Images to label.
 
     Attributes:
-        numbers: Numbers of images (m,), none of them twice.
-        typical: How many of them, from the first on, are typical ones; the others were drawn at random.
+        numbers: Numbers of the images (m,), all different.
+        typical: Number of typical images, which come first; the others were drawn at random.
     """
 
     numbers: Numbers
@@ -41,14 +42,14 @@ class Choice(NamedTuple):
 def choose_next(
     embeddings: Features, labelled: npt.NDArray[np.bool_], count: int, seed: int, by: Literal["random", "typical"]
 ) -> Choice:
-    """Choose images to label; typical ones first, and of these those that stand for most others.
+    """Choose images to label: typical images first, starting with those that represent the most others.
 
     Args:
-        embeddings: (n, D) embeddings of unit length.
-        labelled: (n,) whether an image has a label already.
-        count: How many images to choose; all without a label, if these are fewer.
-        seed: The seed of the clusters and of what is drawn.
-        by: The way to choose the first `FEW_LABELS`.
+        embeddings: Unit-norm embeddings (n, D).
+        labelled: Whether each image already has a label, (n,) bool.
+        count: Number of images to choose; if fewer are unlabelled, all of those are chosen.
+        seed: Seed of the clusters and of the random draws.
+        by: Rule by which the first `FEW_LABELS` images are chosen.
     """
     drawn = np.random.default_rng(seed).permutation(np.flatnonzero(~labelled))
     known = np.flatnonzero(labelled)
@@ -63,7 +64,7 @@ def choose_next(
 
 
 def _typical(embeddings: Features, known: int, count: int, seed: int) -> Numbers:
-    """Return up to `count` typical images of clusters in which none of the first `known` images lies."""
+    """Return up to `count` typical images, from clusters that contain none of the first `known` images."""
     clusters = find_clusters(embeddings, known + count, seed).numbers
     density = neighbours(embeddings, _NEIGHBOURS).similarities.sum(axis=1)
     order = np.argsort(-density, kind="stable")

@@ -1,4 +1,4 @@
-"""The questions about labels: which are likely wrong, what to label next, and what else the embeddings reveal."""
+"""The questions about labels: which are likely to be wrong, what to label next, and what else embeddings reveal."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,14 +21,14 @@ from ssl_pipeline.terminal import counted, shown
 
 __all__ = ["study_label_errors", "study_label_next", "study_shortcuts"]
 
-_SHOWN, _COLUMNS = 40, 10  # images of a contact sheet
+_SHOWN, _COLUMNS = 40, 10  # images on a contact sheet, and images per row
 
 Numbers = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
 
 def study_label_errors(seen: Seen, seed: int) -> Finding:
-    """Ask which labels are likely wrong; say nothing where too few labels are there to fit a probe."""
+    """Find labels that are likely to be wrong; the finding is empty if there are too few labels to fit a probe."""
     catalogue, count = seen.catalogue, len(seen.catalogue)
     places = np.flatnonzero(catalogue.labels >= 0)
     labels, columns = catalogue.labels[places], ("own_label_probability", "suspected_label")
@@ -54,8 +54,8 @@ def study_label_errors(seen: Seen, seed: int) -> Finding:
     ]
     suspects = counted(len(found.suspected), "label is", "labels are")
     lines = [
-        f"labels: {suspects} suspected to be wrong; a probe is right for {100 * accuracy:.0f}% of {len(places):,} "
-        "images, and the lower this share is, the more of the suspects are merely hard images"
+        f"labels: {suspects} suspected to be wrong by a probe with an accuracy of {100 * accuracy:.0f}% on "
+        f"{len(places):,} images; the lower this accuracy, the more of the suspects are merely hard images"
     ]
     figures = {"suspected": len(found.suspected), "probe_accuracy": accuracy, "listed": listed}
     pictures = [partial(_draw_suspects, seen, places, labels, found, own)] if len(found.suspected) else []
@@ -79,7 +79,7 @@ def _draw_suspects(
 
 
 def study_label_next(seen: Seen, settings: CurateConfig) -> Finding:
-    """Ask which images to label next, of those that are not held out for the test."""
+    """Choose which images to label next, among those that are not in the test split."""
     catalogue = seen.catalogue
     pool = np.flatnonzero([row.split != "test" for row in catalogue.rows])
     labelled = catalogue.labels[pool] >= 0
@@ -98,7 +98,7 @@ def study_label_next(seen: Seen, settings: CurateConfig) -> Finding:
         return Finding(figures, {"label_next": ranks})
     proposed = counted(len(chosen), "image is", "images are")
     lines = [
-        f"label next: {proposed} proposed of {int((~labelled).sum()):,} without a label: {typical:,} typical, "
+        f"label next: {proposed} proposed, out of {int((~labelled).sum()):,} without a label: {typical:,} typical, "
         f"{drawn:,} drawn at random"
     ]
     return Finding(figures, {"label_next": ranks}, lines, pictures=[partial(_draw_next, seen, chosen[:_SHOWN])])
@@ -110,7 +110,7 @@ def _draw_next(seen: Seen, chosen: Numbers, folder: Path) -> None:
 
 
 def study_shortcuts(seen: Seen, seed: int) -> Finding:
-    """Ask how much the embeddings reveal about files and cameras."""
+    """Measure how much the embeddings reveal about files and cameras."""
     catalogue = seen.catalogue
     found = find_shortcuts(catalogue.embeddings, _facts(catalogue), catalogue.labels, seen.kin(), seed)
     figures = {
@@ -125,16 +125,16 @@ def study_shortcuts(seen: Seen, seed: int) -> Finding:
         for name, shortcut in found.items()
     }
     lines = [
-        f"shortcuts: the embeddings tell {name} for {100 * shortcut.accuracy:.0f}% of the images, where chance has "
+        f"shortcuts: the embeddings predict {name} for {100 * shortcut.accuracy:.0f}% of the images (chance: "
         f"{100 * shortcut.chance:.0f}%"
-        + ("" if shortcut.by_label is None else f" and the label {100 * shortcut.by_label:.0f}%")
+        + (")" if shortcut.by_label is None else f", the label alone: {100 * shortcut.by_label:.0f}%)")
         for name, shortcut in found.items()
     ]
     return Finding(figures, {}, [shown(line, 300) for line in lines])
 
 
 def _facts(catalogue: Catalogue) -> Mapping[str, Sequence[object]]:
-    """Return what is known of the files, by its name in a sentence."""
+    """Return the known properties of the files, by their names in a sentence."""
     rows = catalogue.rows
     return {
         "the size in pixels": [float(row.width * row.height) for row in rows],
@@ -147,5 +147,5 @@ def _facts(catalogue: Catalogue) -> Mapping[str, Sequence[object]]:
 
 
 def _seconds(moment: str) -> float:
-    """Return a moment of the index as seconds; NaN where there is none."""
+    """Return a time of the index in seconds since 1970; NaN if there is none."""
     return (datetime.fromisoformat(moment) - datetime(1970, 1, 1)).total_seconds() if moment else math.nan

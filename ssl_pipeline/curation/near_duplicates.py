@@ -1,15 +1,16 @@
-"""Near-duplicates: pairs of images whose embeddings are nearer to each other than different images come.
+"""Near-duplicates: pairs of images whose embeddings are nearer to each other than those of different images.
 
-How near different images come is told by the nearest pairs of the same images, in two ways. Where all images are
-different, the first finds about one false pair, and the second hardly ever one:
+How near different images come is estimated from the nearest pairs of the same images, in two ways. If all images are
+different, the first way finds about one false pair, and the second hardly ever finds one:
 
-- **A gap.** Two images are each other's nearest, and the second nearest of either is far beyond. Where images lie
-  evenly around one of them, in d dimensions, the distances to its nearest two, r_1 and r_2, have (r_1 / r_2) ** d below
-  p with the probability p, whatever the density there. p is 1 / n. Thus each image is its own yardstick: photographs of
-  shirts on one carpet lie nearer to each other than any two photographs of streets.
-- **Too near anywhere.** Three copies of an image leave no gap. The number of pairs within a distance r grows as r ** D;
-  continued down from the nearest n to 4 n pairs, it falls to a hundredth of a pair at a distance below which no two
-  different images are expected. Even if each image is there twice, the copies are few among so many pairs.
+- **A gap.** Two images are each other's nearest, and the second nearest of both is far beyond. If images lie evenly
+  around an image, in d dimensions, and r_1 and r_2 are the distances to its nearest two, then (r_1 / r_2) ** d is below
+  p with the probability p, whatever the density there; p is set to 1 / n. Each image thus sets its own scale:
+  photographs of shirts on one carpet lie nearer to each other than any two photographs of streets.
+- **Too near anywhere.** Three copies of an image leave no gap. But the number of pairs within a distance r grows as
+  r ** D. Extrapolated downwards from the nearest n to 4 n pairs, this number falls to a hundredth of a pair at a
+  distance below which no two different images are expected. Even if every image has a copy, the copies are few among so
+  many pairs.
 
 Sources: Facco et al. 2017 (1803.06992) for the ratio of the first two distances; Grassberger and Procaccia 1983,
 "Measuring the strangeness of strange attractors", for the number of pairs within a distance.
@@ -29,20 +30,20 @@ Numbers = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
 _ROUNDING = 1e-3
-"""Distances below this are those of equal images: cosines of float32 leave the square of a distance unsure by 1e-7."""
+"""Distance below which images are equal: cosines in float32 leave an error of 1e-7 in the square of a distance."""
 _LEAST_IMAGES = 30
-"""With fewer images, nothing is known of how near different ones come."""
-_EXPECTED = 0.01  # pairs of different images within `least_distance`; on CIFAR-10, 1 would let in birds in blue skies
-_WINDOW = (1, 4)  # pairs for each image, between which the number of pairs within a distance is looked at
+"""Smallest number of images from which it can be estimated how near different images come."""
+_EXPECTED = 0.01  # pairs of different images within `least_distance`; on CIFAR-10, 1 would admit birds in blue skies
+_WINDOW = (1, 4)  # range, in pairs per image, from which the growth of the number of pairs is estimated
 
 
 class Pair(NamedTuple):
     """Two images.
 
     Attributes:
-        first: The number of an image.
-        second: The number of the other, which is larger.
-        similarity: The cosine of their embeddings.
+        first: Number of one image.
+        second: Number of the other image, greater than `first`.
+        similarity: Cosine of their embeddings.
     """
 
     first: int
@@ -51,13 +52,14 @@ class Pair(NamedTuple):
 
 
 class NearDuplicates(NamedTuple):
-    """What was found.
+    """Near-duplicates among n images.
 
     Attributes:
-        groups: (n,) numbers of groups, from 0 in the order of their first images; -1 for an image that has none.
-        pairs: The pairs that were found, the most similar first.
-        dimension: d, the intrinsic dimension of the embeddings around an image.
-        distance: The distance below which no two different images are expected.
+        groups: Group of near-duplicates of each image (n,), from 0 in the order of their first images; -1 for an image
+            without near-duplicates.
+        pairs: Pairs that were found, the most similar first.
+        dimension: Intrinsic dimension d of the embeddings around an image.
+        distance: Distance below which no two different images are expected.
     """
 
     groups: Numbers
@@ -70,8 +72,8 @@ def find_near_duplicates(around: Neighbourhood, known: Numbers) -> NearDuplicate
     """Find near-duplicates, and put them into groups.
 
     Args:
-        around: The neighbours of n images.
-        known: (n,) numbers, equal for images that are known to be near copies of each other: they come in addition.
+        around: Neighbours of n images.
+        known: Numbers (n,), equal for images that are already known to be near copies; these are added to the groups.
     """
     dimension, distance = intrinsic_dimension(around.distances), least_distance(around)
     alone = _apart(around, dimension) if len(known) >= _LEAST_IMAGES else {}
@@ -89,15 +91,16 @@ def find_near_duplicates(around: Neighbourhood, known: Numbers) -> NearDuplicate
 
 
 def intrinsic_dimension(distances: Float64) -> float:
-    """Return d such that the median of (r_h / r_m) ** d is 1/2, as it is for even numbers m and h = m / 2.
+    """Return d such that the median of (r_h / r_m) ** d is 1/2, which holds in d dimensions for even m and h = m / 2.
 
-    Few copies among m neighbours make no difference to it.
+    A few copies among the m neighbours make no difference.
 
     Args:
-        distances: (n, m) distances of each image to its neighbours, ascending; rows with an infinite one do not count.
+        distances: Distances of each image to its neighbours (n, m), ascending; rows with an infinite distance are
+            ignored.
 
     Returns:
-        The dimension, at least 1; 1 where no row counts.
+        Intrinsic dimension, at least 1; 1 if all rows are ignored.
     """
     most = 2 * (distances.shape[1] // 2)
     whole = np.maximum(distances[np.isfinite(distances).all(axis=1)], _ROUNDING)
@@ -108,7 +111,7 @@ def intrinsic_dimension(distances: Float64) -> float:
 
 
 def least_distance(around: Neighbourhood) -> float:
-    """Return the distance below which no two different images are expected; 0 where that cannot be told."""
+    """Return the distance below which no two different images are expected; 0 if it cannot be estimated."""
     count, ordered = len(around.ids), np.sort(_pairs(around)[2])
     few, many = (times * count for times in _WINDOW)
     if count < _LEAST_IMAGES or len(ordered) < many:
@@ -119,7 +122,7 @@ def least_distance(around: Neighbourhood) -> float:
 
 
 def _apart(around: Neighbourhood, dimension: float) -> dict[tuple[int, int], Pair]:
-    """Return pairs of images that are each other's nearest, with a gap behind them."""
+    """Return the pairs of images that are each other's nearest, with a gap behind them."""
     if around.ids.shape[1] < 2:
         return {}
     ids, distances = around.ids[:, 0], np.maximum(around.distances, _ROUNDING)
@@ -131,7 +134,7 @@ def _apart(around: Neighbourhood, dimension: float) -> dict[tuple[int, int], Pai
 
 
 def _within(around: Neighbourhood, distance: float) -> dict[tuple[int, int], Pair]:
-    """Return pairs that are nearer than a distance."""
+    """Return the pairs that are nearer than a distance."""
     first, second, distances = _pairs(around)
     near = distances < distance
     similarities = 1 - np.square(distances[near]) / 2
@@ -144,7 +147,7 @@ def _as_pairs(first: Numbers, second: Numbers, similarities: npt.NDArray[Any]) -
 
 
 def _pairs(around: Neighbourhood) -> tuple[Numbers, Numbers, Float64]:
-    """Return the pairs of images of which one is a neighbour of the other, each once, and their distances."""
+    """Return the pairs of images one of which is a neighbour of the other, each pair once, and their distances."""
     count, columns = around.ids.shape
     own = np.repeat(np.arange(count), columns)
     other, distances = around.ids.ravel(), around.distances.ravel()

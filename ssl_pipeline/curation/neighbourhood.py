@@ -1,4 +1,4 @@
-"""Each image's nearest neighbours among the images that are not known to belong to it."""
+"""Nearest neighbours of each image, outside its own group."""
 
 from typing import NamedTuple
 
@@ -10,19 +10,19 @@ from ssl_pipeline.neighbours import neighbours
 __all__ = ["NEIGHBOURS", "Neighbourhood", "look_around"]
 
 NEIGHBOURS = 20
-"""Neighbours that are looked at."""
-_MAX_GROUP = 100  # images of a group that are passed over, at most; further ones count as neighbours
+"""Number of neighbours of each image."""
+_MAX_GROUP = 100  # bounds the search beyond an image's own group; in larger groups, images may get fewer neighbours
 
 Features = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 
 
 class Neighbourhood(NamedTuple):
-    """Neighbours (n, k) of each image, the nearest first; at least one column.
+    """The k nearest neighbours of n images, nearest first; k >= 1.
 
     Attributes:
-        ids: Their numbers; -1 where there are no more.
-        similarities: Cosines to them, from -1 to 1; NaN where there are no more.
+        ids: Numbers of the neighbours (n, k); -1 where an image has fewer.
+        similarities: Cosines with the neighbours (n, k), in [-1, 1]; NaN where an image has fewer.
     """
 
     ids: Numbers
@@ -30,7 +30,7 @@ class Neighbourhood(NamedTuple):
 
     @property
     def distances(self) -> npt.NDArray[np.float64]:
-        """Euclidean distances (n, k) of the embeddings, from 0 to 2; infinite where there are no more."""
+        """Euclidean distances to the neighbours (n, k), in [0, 2]; infinite where an image has fewer."""
         squares = np.maximum(2 - 2 * self.similarities.astype(np.float64), 0)
         return np.where(self.ids < 0, np.inf, np.sqrt(squares))
 
@@ -38,12 +38,12 @@ class Neighbourhood(NamedTuple):
 def look_around(embeddings: Features, groups: Numbers) -> Neighbourhood:
     """Find the neighbours of each image outside its own group.
 
-    Frames of a track are alike because they are frames of a track, which is known: what is looked for among neighbours
-    is what is not.
+    Frames of a track are similar because they are frames of one track. That is known already, whereas neighbours should
+    show what is not known.
 
     Args:
-        embeddings: (n, D) embeddings of unit length, n >= 1.
-        groups: (n,) numbers, equal for images of one group.
+        embeddings: Unit-norm embeddings (n, D); n >= 1.
+        groups: Group numbers (n,), equal for images of one group.
     """
     if len(embeddings) == 1:
         return Neighbourhood(np.full((1, 1), -1), np.full((1, 1), np.nan, np.float32))

@@ -1,7 +1,8 @@
-"""Odd ones out: images whose neighbours are far away.
+"""Outliers: images whose neighbours are far away.
 
-The score of an image is the distance of its embedding to that of its k-th nearest neighbour, as a multiple of what that
-is for the median image. Near-duplicates are passed over: two copies of an odd picture would vouch for each other.
+The score of an image is the distance from its embedding to that of its k-th nearest neighbour, divided by the median of
+this distance over all images. Near-duplicates are skipped, because two copies of an odd picture would make each other
+look normal.
 
 Source: Ramaswamy, Rastogi and Shim 2000, "Efficient algorithms for mining outliers from large data sets"; Sun et al.
 2022 (2204.06507) for embeddings of images.
@@ -17,20 +18,21 @@ __all__ = ["outlier_scores"]
 Numbers = npt.NDArray[np.int64]
 
 _NEAREST = 5
-"""k; few, so that a handful of images that are alike are not taken for odd, and more than one, for luck."""
+"""Rank k of the neighbour: small, so that a handful of similar images is not considered odd, but more than one, to
+reduce the influence of luck."""
 
 
 def outlier_scores(around: Neighbourhood, duplicates: Numbers) -> npt.NDArray[np.float64]:
-    """Return how odd each image is: (n,), 1 for the median image.
+    """Return the outlier score of each image (n,); 1 for the median image.
 
     Args:
-        around: The neighbours of n images.
-        duplicates: (n,) numbers of groups of near-duplicates; -1 for an image that has none.
+        around: Neighbours of n images.
+        duplicates: Group of near-duplicates of each image (n,); -1 for an image without near-duplicates.
     """
     own = (duplicates[around.ids] == duplicates[:, None]) & (duplicates >= 0)[:, None] & (around.ids >= 0)
     distances = np.sort(np.where(own, np.inf, around.distances), axis=1)
     column = np.clip(np.isfinite(distances).sum(axis=1), 1, _NEAREST) - 1
     found = distances[np.arange(len(distances)), column]
-    found = np.where(np.isfinite(found), found, 0.0)  # nothing is known of an image without neighbours
+    found = np.where(np.isfinite(found), found, 0.0)  # without neighbours, nothing is known about an image
     middle = float(np.median(found))
     return np.asarray(found / middle) if middle > 0 else np.ones(len(found))

@@ -1,4 +1,4 @@
-"""Contact sheets: images in rows, with a line or two below each that says why it is there."""
+"""Contact sheets: images in rows, each with a few lines of text that say why it is shown."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +15,8 @@ __all__ = ["contact_sheet", "pair_sheet"]
 Images = npt.NDArray[np.uint8]
 
 _SIDE, _GAP, _LINE = 96, 8, 13
-"""Side of a picture, the gap between pictures and the height of a line of text, in px."""
-_LETTERS = 17  # letters that fit below a picture
+"""Side of a picture, gap between pictures, and height of a line of text, in px."""
+_LETTERS = 17  # characters that fit below a picture
 _PAPER = "#ffffff"
 
 
@@ -24,10 +24,10 @@ def contact_sheet(images: Images, captions: Sequence[Sequence[str]], columns: in
     """Draw images in rows, from the left, each above its lines of text.
 
     Args:
-        images: (m, S, S, 3) images, m >= 1.
-        captions: m captions of as many lines each.
-        columns: Images in a row.
-        path: The path of the PNG.
+        images: Images (m, S, S, 3); m >= 1.
+        captions: Lines of text of each image; all m captions have the same number of lines.
+        columns: Number of images per row.
+        path: Path of the PNG to write.
     """
     columns = min(columns, len(images))
     height = _SIDE + _LINE * len(captions[0]) + _GAP
@@ -40,13 +40,13 @@ def contact_sheet(images: Images, captions: Sequence[Sequence[str]], columns: in
 
 
 def pair_sheet(pairs: Images, captions: Sequence[Sequence[str]], columns: int, path: Path) -> None:
-    """Draw pairs of images beside each other, above their lines of text.
+    """Draw pairs of images side by side, above their lines of text.
 
     Args:
-        pairs: (m, 2, S, S, 3) images, m >= 1.
-        captions: m captions of as many lines each.
-        columns: Pairs in a row.
-        path: The path of the PNG.
+        pairs: Pairs of images (m, 2, S, S, 3); m >= 1.
+        captions: Lines of text of each pair; all m captions have the same number of lines.
+        columns: Number of pairs per row.
+        path: Path of the PNG to write.
     """
     columns = min(columns, len(pairs))
     width, height = 2 * _SIDE + 3 * _GAP, _SIDE + _LINE * len(captions[0]) + _GAP
@@ -60,7 +60,7 @@ def pair_sheet(pairs: Images, captions: Sequence[Sequence[str]], columns: int, p
 
 
 def _paste(sheet: Image.Image, image: Images, left: int, top: int, lines: Sequence[str], letters: int) -> None:
-    # Enlarged pixel by pixel: smoothing would hide what a network sees
+    # small images are enlarged without smoothing, which would hide what the network sees
     sheet.paste(Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BOX), (left, top))
     for number, line in enumerate(lines):
         text = shown(line, letters)

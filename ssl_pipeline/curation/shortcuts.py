@@ -1,9 +1,9 @@
-"""Shortcuts: how much the embeddings reveal about what is not content, such as a file's shape or camera.
+"""Shortcuts: how much the embeddings reveal about facts that are not content, such as a file's size or camera.
 
-For each such fact a linear probe is fitted on the embeddings, and asked about images that it was not fitted on. What it
-gets right is held against two yardsticks: the commonest value, which is chance, and the commonest value of the image's
-own class. An encoder that tells the fact better than the class does has learned the fact itself, as a shortcut or
-because it can be seen.
+For each fact, a linear probe is fitted on the embeddings and tested on images that it was not fitted on. Its accuracy
+is compared with two baselines: always predicting the most frequent value (chance), and predicting the most frequent
+value of the image's class. An encoder that predicts a fact better than the class does has learned the fact itself, as a
+shortcut or because it is visible.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,23 +19,23 @@ __all__ = ["Shortcut", "as_classes", "find_shortcuts"]
 Features = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 
-_PARTS = 4  # of the values of a quantity, with as many images each
+_PARTS = 4  # ranges of a quantity, with equal numbers of images
 _LEAST_IMAGES = 10
-"""Images for a value: rarer values are left out, as a probe would not see them in every fold."""
+"""Smallest number of images per value; rarer values are left out, because a probe would not see them in every fold."""
 _MAX_VALUES = 20
-_MAX_IMAGES = 5_000  # so that facts are probed in seconds, however many images there are
+_MAX_IMAGES = 5_000  # with a sample of this size, facts are probed in seconds
 
 
 @dataclass(frozen=True)
 class Shortcut:
-    """How well a fact about the files can be told.
+    """The accuracy with which a fact about the files can be predicted.
 
     Attributes:
-        images: Number of images that were asked about.
-        values: Number of values, or of parts of a quantity.
-        chance: Share of the images that have the commonest value.
-        by_label: Share that is right where each class is taken to have its commonest value; None without labels.
-        accuracy: Share that the probe of the embeddings gets right.
+        images: Number of images.
+        values: Number of values, or of ranges of a quantity.
+        chance: Share of the images that have the most frequent value.
+        by_label: Accuracy of predicting the most frequent value of each class; None unless all images have labels.
+        accuracy: Accuracy of the probe on the embeddings.
     """
 
     images: int
@@ -46,21 +46,23 @@ class Shortcut:
 
     @property
     def told(self) -> float:
-        """How much of what chance gets wrong the probe gets right: 0 for nothing, 1 for all, below 0 for less."""
+        """Accuracy rescaled so that chance is 0 and a perfect probe is 1; negative if it is worse than chance."""
         return (self.accuracy - self.chance) / (1 - self.chance)
 
 
 def find_shortcuts(
     embeddings: Features, facts: Mapping[str, Sequence[object]], labels: Numbers, groups: Numbers, seed: int
 ) -> dict[str, Shortcut]:
-    """Probe the embeddings for facts about the files; facts that have one value, or one for each class, are left out.
+    """Probe the embeddings for facts about the files.
+
+    Facts with a single value are left out, as are facts that name the classes, such as folders.
 
     Args:
-        embeddings: (n, D) embeddings.
-        facts: Name -> values (n,): numbers of a quantity, or texts, of which "" stands for none.
-        labels: (n,) class numbers; -1 for an image without a label.
-        groups: (n,) numbers, equal for images of one group, which no fold parts.
-        seed: The seed of the folds, and of the choice of images where there are very many.
+        embeddings: Embeddings (n, D).
+        facts: Name of a fact -> values (n,): numbers of a quantity (NaN if unknown), or texts ("" if unknown).
+        labels: Class numbers (n,); -1 for an image without a label.
+        groups: Group numbers (n,), equal for images of one group, which stay in one fold.
+        seed: Seed of the folds and, if there are very many images, of the choice of images.
     """
     found = {}
     for name, values in facts.items():
@@ -80,10 +82,10 @@ def find_shortcuts(
 
 
 def as_classes(values: Sequence[object]) -> Numbers:
-    """Return numbers (n,) of values from 0, or of quarters of a quantity; -1 for what is unknown or rare.
+    """Return class numbers of values, or of quarters of a quantity, (n,) from 0; -1 for an unknown or rare value.
 
     Args:
-        values: Numbers, of which NaN stands for none, or texts, of which "" does.
+        values: Numbers of a quantity (NaN if unknown), or texts ("" if unknown), n.
     """
     if values and isinstance(values[0], int | float):
         amounts = np.array(values, np.float64)
@@ -96,21 +98,21 @@ def as_classes(values: Sequence[object]) -> Numbers:
         classes = np.array([numbers.setdefault(str(value), len(numbers) - 1) for value in values], np.int64)
     sizes = np.bincount(classes[classes >= 0])
     frequent = np.argsort(-sizes, kind="stable")[:_MAX_VALUES]
-    renamed = np.full(len(sizes) + 1, -1, np.int64)  # the last is that of -1
+    renamed = np.full(len(sizes) + 1, -1, np.int64)  # the last entry maps -1 to itself
     for number, value in enumerate(sorted(frequent[sizes[frequent] >= _LEAST_IMAGES])):
         renamed[value] = number
     return renamed[classes]
 
 
 def _is_the_label(classes: Numbers, labels: Numbers) -> bool:
-    """Return whether a fact says what the label says, as folders named after classes do."""
+    """Return whether each value of a fact occurs with one label only, as for folders named after classes."""
     labelled = labels >= 0
     pairs = np.unique(np.stack([classes[labelled], labels[labelled]]), axis=1)
     return bool(labelled.any()) and len(pairs[0]) == len(np.unique(classes[labelled]))
 
 
 def _by_label(classes: Numbers, labels: Numbers) -> float | None:
-    """Return how often the commonest value of an image's class is its own; None where not all have a label."""
+    """Return the accuracy of predicting the most frequent value of an image's class; None unless all have labels."""
     if (labels < 0).any():
         return None
     counts = np.zeros((labels.max() + 1, classes.max() + 1))

@@ -1,4 +1,4 @@
-"""The answers to all questions about the images, as one report. This module writes nothing."""
+"""Answer all questions about the images in one report; this module writes no files."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -32,11 +32,11 @@ Draw = Callable[[Path], None]
 
 
 def study_images(settings: CurateConfig, catalogue: Catalogue) -> Report:
-    """Ask all questions about the images.
+    """Answer all questions about the images.
 
     Args:
-        settings: The section `curate`.
-        catalogue: The images and their embeddings.
+        settings: Section `curate` of params.yaml.
+        catalogue: Images and their embeddings.
     """
     around = look_around(catalogue.embeddings, catalogue.groups)
     seen = Seen(catalogue, around, find_near_duplicates(around, catalogue.near_copies))

@@ -1,17 +1,18 @@
-"""From which cosine on two images are one image, near-duplicates, or strangers: thresholds that ship with a backbone.
+"""Thresholds of the cosine that ship with a backbone: for the same image, for near-duplicates, and for novel images.
 
-They are found on images of the training and the validation split alone, by the CPU: they become a part of the file,
-whose bytes must not depend on whether a GPU was there.
+They are computed only on images of the training and validation splits, and on the CPU: they become part of the file,
+whose bytes must not depend on the presence of a GPU.
 
-- **same image**: a validation image and a re-encoded copy of it. All but a small share of copies are above.
-- **near-duplicate**: images that are nearer to each other than different ones are expected to come; see
-  `ssl_pipeline.curation.near_duplicates.least_distance`.
-- **novel**: a validation image and the most similar one of the training images, which the model has seen. A new image
-  of the same kind is below with a stated probability at most.
+- **same image**: the cosine of a validation image and a re-encoded copy of it. All but a small share of copies are
+  above the threshold.
+- **near-duplicate**: the cosine above which images are nearer to each other than different images are expected to be;
+  see `ssl_pipeline.curation.near_duplicates.least_distance`.
+- **novel**: the cosine of a validation image and the most similar training image, which the model has seen. A new image
+  of the same kind is below the threshold with at most a stated probability.
 
-The first and the third are order statistics: of n images that are exchangeable with a new one, the new one is below the
-k-th smallest with a probability of at most k / (n + 1). Source: Vovk, Gammerman and Shafer 2005, "Algorithmic Learning
-in a Random World", on conformal prediction.
+The first and the third are order statistics: among n values that are exchangeable with a new one, the new value is
+below the k-th smallest with a probability of at most k / (n + 1). Source: Vovk, Gammerman and Shafer 2005, "Algorithmic
+Learning in a Random World", on conformal prediction.
 """
 
 import io
@@ -33,9 +34,9 @@ from ssl_pipeline.neighbours import nearest, unit
 __all__ = ["find_thresholds", "reencoded"]
 
 POOL_IMAGES, HELD_OUT_IMAGES = 2000, 500
-"""Images that are looked at, at most, of the training and of the validation split."""
+"""Largest numbers of training and validation images to use."""
 MISSED, NOVEL = 0.01, 0.05
-"""Share of copies that may be taken for other images, and of images of the same kind that may be taken for novel."""
+"""Largest share of copies that may be mistaken for other images, and of images of the same kind for novel ones."""
 QUALITY = 75
 
 _COPIES_AT_A_TIME = 32
@@ -45,15 +46,15 @@ Numbers = npt.NDArray[np.int64]
 
 
 def find_thresholds(backbone: Path, pool: Split, held_out: Split) -> dict[str, dict[str, Any]]:
-    """Return thresholds of the cosine, each with the rates of its errors; empty where images are too few.
+    """Return thresholds of the cosine with their error rates; empty if there are too few images.
 
     Args:
-        backbone: The exported file.
-        pool: The training images.
-        held_out: The validation images.
+        backbone: Path of the exported file.
+        pool: Training images.
+        held_out: Validation images.
 
     Returns:
-        Name -> `cosine`, and how often it errs; names that cannot be told are left out.
+        Name of a threshold -> `cosine` and its error rates; thresholds that cannot be estimated are left out.
 
     Raises:
         PipelineError: The backbone cannot be run, or an image is damaged.
@@ -92,7 +93,7 @@ def find_thresholds(backbone: Path, pool: Split, held_out: Split) -> dict[str, d
 
 
 def reencoded(image: Pixels, spec: ImageSpec) -> Pixels:
-    """Return a copy (H, W, C) of an image as lossy files have it; pixels that were not measured stay so."""
+    """Return a copy (H, W, C) of an image with the losses of compression; unmeasured pixels stay unmeasured."""
     scale = spec.high - spec.low
     shares = np.nan_to_num((image.astype(np.float64) - spec.low) / scale).clip(0, 1)
     bands = [_jpeg(band) for band in np.moveaxis((255 * shares).round().astype(np.uint8), 2, 0)]
@@ -103,7 +104,7 @@ def reencoded(image: Pixels, spec: ImageSpec) -> Pixels:
 
 
 def _embed_copies(backbone: Path, split: Split, positions: Numbers) -> Features:
-    """Return embeddings (m, D) of unit length of copies of images of a split."""
+    """Return unit-norm embeddings (m, D) of re-encoded copies of images of a split."""
     session, parts = open_session(backbone, provider="cpu"), []
     for start in range(0, len(positions), _COPIES_AT_A_TIME):
         images = split.images(positions[start : start + _COPIES_AT_A_TIME])
@@ -112,21 +113,21 @@ def _embed_copies(backbone: Path, split: Split, positions: Numbers) -> Features:
 
 
 def _jpeg(band: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return what is left of a band (H, W) in a JPEG."""
+    """Return a band (H, W) after JPEG compression."""
     file = io.BytesIO()
     Image.fromarray(band).save(file, "jpeg", quality=QUALITY)
     return np.asarray(Image.open(file))
 
 
 def _some(split: Split, most: int) -> Numbers:
-    """Return positions of images, all or so many, at even distances: they lie by hashes of their contents."""
+    """Return evenly spaced positions of up to `most` images, which are in the order of hashes of their content."""
     return np.arange(len(split))[:: -(-len(split) // most)]
 
 
 def _quantile(values: Features, rate: float) -> tuple[float, float]:
     """Return a lower bound that a new value falls below with probability at most `rate`, and that probability.
 
-    Where there are too few values for the rate, the bound is the smallest value, and the probability is above the rate.
+    If there are too few values for the rate, the bound is the smallest value, and the probability is above the rate.
     """
     rank = max(1, int(rate * (len(values) + 1)))
     return _rounded(np.sort(values)[rank - 1]), round(rank / (len(values) + 1), 6)
@@ -137,5 +138,5 @@ def _share(chosen: npt.NDArray[np.bool_]) -> float:
 
 
 def _rounded(cosine: float | np.floating[Any]) -> float:
-    """Return a cosine, rounded down: the images that it was found on stay on the same side of it."""
+    """Return a cosine, rounded down, so that the images that it was computed from stay on the same side."""
     return float(np.floor(1e6 * float(cosine)) / 1e6)

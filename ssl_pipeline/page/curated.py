@@ -26,7 +26,7 @@ _IN_WORDS = {
 _OF_A_CLUSTER = 10  # images shown of each cluster
 _ALTS = {
     "near_duplicates": "Pairs of near-duplicates; pairs across two splits come first.",
-    "outliers": "The strongest outliers, each with its score.",
+    "outliers": "The oddest images, each with its outlier score.",
     "label_errors": "Images whose label is probably wrong.",
     "label_next": "Images to label next.",
 }
