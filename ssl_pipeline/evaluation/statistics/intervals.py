@@ -27,7 +27,7 @@ Float64 = npt.NDArray[np.float64]
 MEASURES = ("accuracy", "balanced_accuracy")
 
 _MIN_RESAMPLED_GROUPS = 200  # with fewer groups, percentiles over resamples are too close together
-_MIN_DISCORDANT_GROUPS = 10  # with fewer groups that tell two classifiers apart, they are too close for any total
+_MIN_DISCORDANT_GROUPS = 10  # with fewer groups that tell two classifiers apart, they are so for any number of images
 _RESAMPLES_PER_TILE = 64  # resamples computed at once
 
 
