@@ -112,7 +112,7 @@ def test_the_card_has_the_figures_of_texts(bundle: Path):
     assert 'python example_text.py "a red bicycle"' in card
     assert "| the exported towers | 100.0% [" in card
     assert "| chance | 33.3% |" in card
-    assert "| Largest difference of the text tower from torch | 1.0e-07 |" in card
+    assert "| Largest difference of a text embedding from torch's | 1.0e-07 |" in card
     assert "Zero-shot classification by the names of 2 classes, with 1 prompt each: 50.0% [40.0, 60.0]" in card.replace(
         "\\", ""
     )

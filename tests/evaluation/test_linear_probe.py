@@ -129,7 +129,7 @@ def test_one_image_a_class_is_enough_and_one_class_is_not():
     first = np.array([np.flatnonzero(y == label)[0] for label in range(10)])
     probe = fit(x[first], y[first], [1e-3, 1.0], x[1000:], y[1000:], class_count=10)
     assert (probe.predict(x[1000:]) == y[1000:]).mean() > 0.4
-    with pytest.raises(PipelineError, match="two classes or more, got 1"):
+    with pytest.raises(PipelineError, match="at least two classes, got 1"):
         fit(x[:3], np.zeros(3, np.int64), [1.0], x, y, class_count=10)
     with pytest.raises(PipelineError, match="got 0"):
         fit_at(x[:0], y[:0], 1.0, class_count=10)
