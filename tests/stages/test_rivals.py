@@ -58,7 +58,7 @@ def test_what_pretraining_started_from_is_a_contestant_and_the_verdict_is_agains
 
 @pytest.mark.usefixtures("once_more")
 def test_without_given_weights_or_rivals_there_is_no_word_of_either(judged: tuple[Path, str]):
-    assert "started from" not in judged[1]
+    assert "starting weights" not in judged[1]
     assert not {"start", "gain_over_start", "rivals", "cost"} & metrics().keys()
 
 
