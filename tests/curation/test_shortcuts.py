@@ -30,7 +30,7 @@ def shortcuts(**told: list[Any]) -> dict[str, dict[str, float]]:
     around = look_around(catalogue.embeddings, catalogue.groups)
     seen = Seen(catalogue, around, find_near_duplicates(around, catalogue.near_copies))
     found = study_shortcuts(seen, 0)
-    assert [line.split(" tell ")[1].split(" for ")[0] for line in found.lines] == list(found.figures)
+    assert [line.split(" predict ")[1].split(" for ")[0] for line in found.lines] == list(found.figures)
     return found.figures
 
 

@@ -105,7 +105,7 @@ def test_too_few_images_are_told_in_words(tmp_path: Path, count: int):
         write(tmp_path / "store", [0, 1, 2][:count] * 3 if count > 3 else [0, 1][:count], [0] * count, val=0)
     )
     assert report.figures["verdict"] == "unknown"
-    assert "clustering takes 10" in report.lines[0]
+    assert "clustering needs 10" in report.lines[0]
     assert report.rows == []
     assert drawn(report, tmp_path / "pictures") == set()
 

@@ -130,7 +130,7 @@ def test_zero_shot_is_the_accuracy_of_the_class_that_is_nearest():
     assert figures["majority"]["gain_accuracy_low"] > 0.1
     assert (figures["chance"], figures["prompts"]) == (0.25, ["a {}", "{}"])
     assert found.headline == {"zero_shot": figures["accuracy"]}
-    assert "by the names of 4 classes, 2 prompts each: " in found.lines[0]
+    assert "by the names of 4 classes, with 2 prompts each: " in found.lines[0]
     assert found.pictures == []
 
 
