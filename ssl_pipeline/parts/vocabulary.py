@@ -139,7 +139,7 @@ def graded_words(scores: Tensor, wanted: Tensor, kept: Kept, measured: bool) -> 
 
 
 def vocabulary_troubles(figures: Mapping[str, float], vocabulary: Vocabulary, of: str = "patches") -> list[Finding]:
-    """Report a vocabulary of which the patches that `of` names use only one entry."""
+    """Report that the patches that `of` names use only one entry of the vocabulary."""
     used = figures["words_used"]
     if used >= _MIN_ENTRIES_IN_USE:
         return []

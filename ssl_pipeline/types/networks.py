@@ -9,8 +9,8 @@ from torch import Tensor, nn
 __all__ = ["Backbone", "Inputs", "Need", "Offer"]
 
 Offer = Literal["maps", "patches"]
-"""What a backbone may offer beyond embeddings: feature maps of each of its layers, or features of an image of which it
-is shown some patches only."""
+"""What a backbone may offer beyond embeddings: feature maps of each of its layers, or features of some patches of an
+image that do not depend on the others."""
 
 Need = Offer | Literal["rgb"]
 """What a task may require: what backbones offer, or images in red, green and blue."""

@@ -108,7 +108,7 @@ class MaskedTokens(PretextTask):
         self.vocabulary.follow(kept)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Report a vocabulary of which only one entry is used."""
+        """Report that only one entry of the vocabulary is used."""
         return vocabulary_troubles(figures, self.vocabulary, "hidden patches")
 
     def predict(self, images: Tensor) -> Tensor:

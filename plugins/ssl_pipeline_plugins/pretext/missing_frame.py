@@ -129,7 +129,7 @@ class MissingFrame(PretextTask):
         self.vocabulary.follow(kept)
 
     def diagnose(self, figures: Mapping[str, float]) -> list[Finding]:
-        """Report a vocabulary of which only one entry is used, and films that stand still."""
+        """Report that only one entry of the vocabulary is used, or that films stand still."""
         collapsed, copied = vocabulary_troubles(figures, self.vocabulary), figures["copied"]
         if collapsed:
             return collapsed
