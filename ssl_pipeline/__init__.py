@@ -1,7 +1,7 @@
-"""Self-supervised learning on images, as a library; also the core of the pipeline, and the kit for writing plugins.
+"""Self-supervised learning on images: a library, the core of the pipeline, and a kit for writing plugins.
 
-Importing this package imports no torch: the functions below are loaded when they are first asked for. `docs/library.md`
-shows them at work; `ssl_pipeline.types` has the contracts of plugins, `ssl_pipeline.hookspecs` their hooks.
+Importing this package does not import torch: the functions below are loaded on first access. `docs/library.md` shows
+how to use them; `ssl_pipeline.types` contains the contracts of plugins, and `ssl_pipeline.hookspecs` their hooks.
 """
 
 from importlib import import_module
@@ -22,7 +22,7 @@ __all__ = ["Criterion", "Pretrained", "Views", "__version__", "embed", "hookimpl
 __version__ = version("ssl-pipeline")
 
 hookimpl = pluggy.HookimplMarker("ssl_pipeline")
-"""Marks a plugin's functions as implementations of the hooks in `ssl_pipeline.hookspecs`."""
+"""Marker of a plugin's functions as implementations of the hooks in `ssl_pipeline.hookspecs`."""
 
 _HOMES = {
     "Criterion": "criterion",
@@ -33,7 +33,7 @@ _HOMES = {
     "pretrain": "pretraining",
     "state_dict": "weights",
 }
-"""Name -> the module of `ssl_pipeline.library` that has it."""
+"""Public name -> module of `ssl_pipeline.library` that defines it."""
 
 
 def __getattr__(name: str) -> Any:

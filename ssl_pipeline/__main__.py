@@ -1,4 +1,4 @@
-"""`python -m ssl_pipeline` is the command `ssl-pipeline`, for launchers that start modules."""
+"""Run the command `ssl-pipeline` as `python -m ssl_pipeline`, for launchers that start modules."""
 
 from importlib.metadata import entry_points
 

@@ -1,4 +1,4 @@
-"""The section `bundle` of params.yaml."""
+"""Section `bundle` of params.yaml."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ __all__ = ["BundleConfig"]
 
 
 class BundleConfig(Checked):
-    """The folder that is handed on."""
+    """Settings of the folder that ships."""
 
     contact: Annotated[str, Field(min_length=1, max_length=200)] | None
     triton: bool

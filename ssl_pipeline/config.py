@@ -1,7 +1,7 @@
-"""params.yaml as one frozen, validated object: a section per stage, nothing unknown, nothing unset.
+"""params.yaml as one frozen, validated object: one section per stage, no unknown keys, no missing values.
 
-Values have no defaults here: params.yaml states them all, with a comment each. The options of plugins (`loss: {name:
-...}`) are checked by the registry, which knows their signatures.
+Values have no defaults here, because params.yaml sets all of them, each with a comment. The registry checks the options
+of plugins (`loss: {name: ...}`), because it knows their signatures.
 """
 
 from collections.abc import Collection
@@ -43,13 +43,13 @@ __all__ = [
 ]
 
 RECIPE = "recipe"
-"""The word of params.yaml that stands for "as the recipe says"."""
+"""Word in params.yaml that stands for the recipe's value."""
 Recipes = Literal["recipe"]
 AS_THE_RECIPE_SAYS = OrWord(RECIPE)
 
 
 class Choice(BaseModel):
-    """A thing chosen by name, with its options: `{name: info_nce, temperature: 0.1}`, or just `info_nce`."""
+    """Plugin chosen by name, with its options: `{name: info_nce, temperature: 0.1}`, or just `info_nce`."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -62,12 +62,12 @@ class Choice(BaseModel):
 
     @property
     def options(self) -> dict[str, Any]:
-        """All but the name."""
+        """Options without the name."""
         return dict(self.model_extra or {})
 
 
 class IngestConfig(Checked):
-    """From a source of images to a store of equal canvases."""
+    """Settings of the store: the source of images, their canvas, and the splits."""
 
     source: Choice
     seed: Seed
@@ -83,7 +83,7 @@ class IngestConfig(Checked):
 
 
 class AugmentConfig(Checked):
-    """What views are made of stored images."""
+    """Settings of the views that are made of stored images."""
 
     seed: Seed
     views: Annotated[
@@ -100,7 +100,7 @@ class AugmentConfig(Checked):
 
 
 class Optimizer(Checked):
-    """How weights move: what all optimizers have, and the options of the one that is named."""
+    """Optimizer: the settings that all optimizers have, and the options of the chosen one."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -110,23 +110,23 @@ class Optimizer(Checked):
 
     @property
     def choice(self) -> Choice:
-        """The optimizer with its own options."""
+        """Name of the optimizer with its own options."""
         return Choice(name=self.name, **(self.model_extra or {}))
 
 
 class CollapseBounds(Checked):
-    """Bounds of embeddings past which a run has collapsed; see `ssl_pipeline.health.findings`."""
+    """Bounds of the embeddings below which a run has collapsed; see `ssl_pipeline.health.findings`."""
 
     min_embedding_std: Amount
     min_effective_rank: Amount
 
 
-Size = Literal["small", "paper"]  # of a recipe
+Size = Literal["small", "paper"]  # sizes of recipes
 SIZES: tuple[Size, ...] = get_args(Size)
 
 
 class PretrainSection(StartSection):
-    """Learning without labels, as it is written: some values may be left to the recipe."""
+    """Settings of pretraining as written in params.yaml, where some values may be left to the recipe."""
 
     recipe: str
     recipe_size: Annotated[Size, renamed("embedded", "small")]
@@ -152,7 +152,7 @@ class PretrainSection(StartSection):
 
 
 class PretrainConfig(PretrainSection):
-    """Learning without labels, with all values as they are used."""
+    """Settings of pretraining with the final values."""
 
     backbone: Choice
     epochs: Passes
@@ -160,20 +160,20 @@ class PretrainConfig(PretrainSection):
     optimizer: Optimizer
     warmup: Share
     clip_norm: Amount
-    micro_batch: Count | None = None  # cards of earlier versions lack this and the next
+    micro_batch: Count | None = None  # model cards of earlier versions lack this key and the next ones
     devices: Devices = 1
     resolution: Resolution = FULL_SIZE
 
 
 class Knn(Checked):
-    """Weighted nearest neighbours (Wu et al. 2018, 1805.01978, section 3.4)."""
+    """Settings of weighted nearest neighbours (Wu et al. 2018, 1805.01978, section 3.4)."""
 
     k: Count
     temperature: Positive
 
 
 class Clusters(Checked):
-    """k-means of the exported embeddings; see `ssl_pipeline.evaluation.clusters.clustering`."""
+    """Settings of k-means on the exported embeddings; see `ssl_pipeline.evaluation.clusters.clustering`."""
 
     images: Annotated[int, Field(ge=2)]
     runs: Annotated[int, Field(ge=2)]
@@ -181,9 +181,9 @@ class Clusters(Checked):
 
 
 class Rival(Checked):
-    """Another encoder: a path ending in .onnx or .safetensors, or the name of a backbone with published weights.
+    """Rival encoder: a path ending in .onnx or .safetensors, or the name of a backbone with published weights.
 
-    Weights of a file that is not one of ours need their backbone: `{weights: PATH, backbone: {name: ...}}`.
+    A weights file that this project did not write also needs its backbone: `{weights: PATH, backbone: {name: ...}}`.
     """
 
     weights: Annotated[str, Field(min_length=1)]
@@ -198,14 +198,14 @@ class Rival(Checked):
     def _a_backbone_goes_with_bare_weights(self) -> Self:
         name = self.weights.lower()
         if self.backbone and name.endswith(".onnx"):
-            raise ValueError("an .onnx file needs no backbone: leave it out")
+            raise ValueError("an .onnx file needs no backbone: remove it")
         if self.backbone and not name.endswith(".safetensors"):
-            raise ValueError("backbone goes with a .safetensors file only")
+            raise ValueError("backbone is only valid with a .safetensors file: remove it")
         return self
 
 
 class LinearEvalConfig(Checked):
-    """Probes on the exported, frozen features, and their clusters."""
+    """Settings of probes on the exported, frozen embeddings, and of their clusters."""
 
     seed: Seed
     strengths: Annotated[list[Positive], Field(min_length=1)]
@@ -213,18 +213,18 @@ class LinearEvalConfig(Checked):
     bootstrap: Annotated[int, Field(ge=100)]
     rivals: list[Rival]
     clusters: Clusters
-    prompts: Prompts | None = Field(default=None, exclude_if=lambda prompts: prompts is None)  # earlier files lack it
+    prompts: Prompts | None = Field(default=None, exclude_if=lambda prompts: prompts is None)  # older files lack it
 
     @model_validator(mode="after")
     def _rivals_differ(self) -> Self:
         names = [rival.weights for rival in self.rivals]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"rivals: named twice: {', '.join(twice)}")
+            raise ValueError(f"rivals: each may be named once only, but these are repeated: {', '.join(twice)}")
         return self
 
 
 class FinetuneConfig(Checked):
-    """Label budgets: what the pretrained weights are worth."""
+    """Settings of fine-tuning on label budgets."""
 
     seed: Seed
     budgets: Annotated[list[Annotated[Literal["all"] | int, number_or("all")]], Field(min_length=1)]
@@ -240,7 +240,7 @@ class FinetuneConfig(Checked):
 
 
 class Config(Checked):
-    """The whole of params.yaml."""
+    """Content of params.yaml."""
 
     ingest: IngestConfig
     augment: AugmentConfig
@@ -254,7 +254,7 @@ class Config(Checked):
 
     @model_validator(mode="after")
     def _kinds_of_views_are_known(self) -> Self:
-        if not isinstance(self.augment.views, str):  # a recipe's are checked by the stage that makes them
+        if not isinstance(self.augment.views, str):  # the stage augment checks a recipe's views
             try:
                 refuse_unknown_views(self, self.augment.views)
             except ConfigError as error:
@@ -263,14 +263,14 @@ class Config(Checked):
 
 
 def refuse_unknown_views(config: Config, known: Collection[str]) -> None:
-    """Refuse a section that names a kind of view which there is not.
+    """Refuse a section that names an unknown kind of view.
 
     Args:
-        config: The whole of params.yaml.
-        known: The kinds of views that there are.
+        config: Content of params.yaml.
+        known: Known kinds of views.
 
     Raises:
-        ConfigError: The message names the key, and the kind that may be meant.
+        ConfigError: A kind is unknown; the message names the key, and suggests a similar kind.
     """
     for key, kind in (("linear_eval.clusters", config.linear_eval.clusters.view), ("finetune", config.finetune.view)):
         if kind not in known:
@@ -281,11 +281,11 @@ def load(path: Path) -> Config:
     """Read and check params.yaml.
 
     Raises:
-        ConfigError: One line for each mistake, each naming its key.
+        ConfigError: The file contains mistakes; the message has one line per mistake, each naming its key.
     """
     content = read_yaml(path)
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold the sections {', '.join(Config.model_fields)}.")
+        raise ConfigError(f"{path} must contain the sections {', '.join(Config.model_fields)}.")
     content, moved = move_keys(content, IngestConfig.model_fields.keys() - AugmentConfig.model_fields.keys())
     content, renamed_keys = rename_keys(content)
     lines = moved + renamed_keys

@@ -1,4 +1,4 @@
-"""The section `curate` of params.yaml."""
+"""Section `curate` of params.yaml."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ __all__ = ["CurateConfig"]
 
 
 class CurateConfig(Checked):
-    """What the embeddings tell of the images."""
+    """Settings of the study of the images by their embeddings."""
 
     seed: Seed
     clusters: Count

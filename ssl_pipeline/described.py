@@ -1,4 +1,4 @@
-"""What a factory's docstring says: what it does in a line, and what its options mean."""
+"""Descriptions from a factory's docstring: a summary line, and the meaning of each option."""
 
 import inspect
 import re
@@ -12,17 +12,17 @@ if TYPE_CHECKING:  # imports torch
 __all__ = ["does", "option_texts"]
 
 MOST = 300
-"""Characters of a text."""
+"""Maximum number of characters of a description."""
 
 
 def does(factory: "Factory") -> str:
-    """Return the first sentence of a factory's docstring, on one line; "" where there is none."""
+    """Return the first sentence of a factory's docstring, on one line; "" if there is no docstring."""
     paragraph = " ".join(_docstring(factory).partition("\n\n")[0].split())
     return shown(re.split(r"(?<=[.!?])\s+(?=[A-Z])", paragraph, maxsplit=1)[0], MOST)
 
 
 def option_texts(factory: "Factory") -> dict[str, str]:
-    """Return parameter -> what the section Args of a Google-style docstring says of it, on one line."""
+    """Return the descriptions of parameters, each on one line, from the section Args of a Google-style docstring."""
     texts: dict[str, list[str]] = {}
     for docstring in (_docstring(factory), _docstring(getattr(factory, "__init__", None))):
         _, found, section = docstring.partition("Args:\n")
@@ -38,6 +38,6 @@ def option_texts(factory: "Factory") -> dict[str, str]:
 
 
 def _docstring(thing: object) -> str:
-    """Return a thing's own docstring, and not the one of its class."""
+    """Return an object's own docstring, never the one of its class."""
     text = getattr(thing, "__doc__", None)
     return inspect.cleandoc(text) if isinstance(text, str) and text is not type(thing).__doc__ else ""

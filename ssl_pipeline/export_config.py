@@ -1,4 +1,4 @@
-"""The section `export` of params.yaml."""
+"""Section `export` of params.yaml."""
 
 import re
 from typing import Annotated, Literal, get_args
@@ -12,11 +12,11 @@ __all__ = ["VARIANTS", "Calibration", "ExportConfig", "Gate", "GateBounds", "Gra
 
 Variant = Literal["fp32", "fp16", "int8"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
-"""The forms in which a backbone ships, the most exact first."""
+"""Variants of the exported backbone, the most exact one first."""
 
 
 def file_name(variant: Variant) -> str:
-    """Return how the file of a variant is called in models/export."""
+    """Return the name of a variant's file in models/export."""
     return "backbone.onnx" if variant == "fp32" else f"backbone_{variant}.onnx"
 
 
@@ -24,7 +24,7 @@ Cosine = Annotated[float, Field(ge=-1.0, le=1.0)]
 
 
 class Calibration(Checked):
-    """How the scales of int8 activations are found: from images of the unlabelled pool."""
+    """Calibration of int8: how the scales of activations are determined, from images of the pool, without labels."""
 
     images: Count
     method: Literal["minmax", "entropy", "percentile"]
@@ -32,7 +32,7 @@ class Calibration(Checked):
 
 
 class GateBounds(Checked):
-    """What a variant has to keep of backbone.onnx, on images of the validation split."""
+    """Bounds on the deviation of a variant from backbone.onnx, on validation images."""
 
     max_difference: Amount
     max_row_difference: Amount
@@ -43,14 +43,14 @@ class GateBounds(Checked):
 
 
 class Gate(Checked):
-    """The bounds of each variant that is not backbone.onnx itself."""
+    """Bounds of each variant except backbone.onnx itself."""
 
     fp16: GateBounds
     int8: GateBounds
 
 
 class GraphConfig(Checked):
-    """The graph of the backbone, whatever its numbers are."""
+    """Settings of the backbone's graph, whatever its number format."""
 
     layer: Annotated[Literal["last"] | int, number_or("last")]
     l2_normalize: bool
@@ -63,16 +63,16 @@ class GraphConfig(Checked):
     def _embeddings_ship_always(cls, outputs: list[str]) -> list[str]:
         for name in outputs:
             if not re.fullmatch(r"embedding|maps|map_[1-9]\d{0,3}", name):
-                raise ValueError(f"has no '{name[:50]}': take embedding, maps, or map_2 for the map of layer 2 alone")
+                raise ValueError(f"unknown output '{name[:50]}': use embedding, maps, or map_2 for layer 2 only")
         if "embedding" not in outputs:
-            raise ValueError("must contain embedding, which always ships; maps are further outputs")
+            raise ValueError("must contain embedding, which always ships; maps are additional outputs")
         if len({*outputs}) < len(outputs):
             raise ValueError("must not name an output twice")
         return outputs
 
 
 class ExportConfig(GraphConfig):
-    """The backbone as ONNX files."""
+    """Settings of the exported ONNX files."""
 
     variants: list[Variant]
     calibration: Calibration
@@ -84,7 +84,7 @@ class ExportConfig(GraphConfig):
     @classmethod
     def _fp32_ships_always(cls, variants: list[Variant]) -> list[Variant]:
         if "fp32" not in variants:
-            raise ValueError("must contain fp32: backbone.onnx always ships, and the others are held against it")
+            raise ValueError("must contain fp32: backbone.onnx always ships, and other variants are compared with it")
         if len({*variants}) < len(variants):
             raise ValueError("must not name a variant twice")
         return variants

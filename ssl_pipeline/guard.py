@@ -1,4 +1,4 @@
-"""One run at a time, that ends when whoever started it does, and that stops in good order when asked to."""
+"""Guard a run: allow one at a time, end it when the process that started it ends, and stop it cleanly on request."""
 
 import os
 import signal
@@ -18,43 +18,43 @@ from ssl_pipeline.errors import LostRankError, PipelineError
 __all__ = ["end_if_orphaned", "end_with_dvc", "hold", "only_run", "stop_requests"]
 
 LOCK_PATIENCE_SECONDS = 10.0
-"""Seconds to wait for another run to end: one whose dvc was killed notices within a second."""
+"""Time to wait for another run to end; a run whose DVC process was killed notices within a second."""
 
-_PERIOD_SECONDS = 0.5  # seconds between looks at the parent
+_PERIOD_SECONDS = 0.5  # between two checks of the parent
 _SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh", "busybox", "cmd.exe", "powershell.exe", "pwsh"}
-_REAPERS = {"init", "systemd", "launchd", "tini", "docker-init", "dumb-init"}  # who adopts orphans
+_REAPERS = {"init", "systemd", "launchd", "tini", "docker-init", "dumb-init"}  # processes that adopt orphans
 
 _followed: list[psutil.Process | None] = []
-"""The dvc that this process ends with, or None if that had died before it was found; nothing if there is none."""
+"""DVC process that this process must end with, or None if it died before it was found; empty without DVC."""
 
 
 def end_with_dvc() -> None:
-    """End this process at once when the dvc that started it dies; do nothing when it was started by hand.
+    """End this process at once when the DVC process that started it dies; do nothing if it was started by hand.
 
-    A dvc that is killed leaves its stage running, and the next one would start a second beside it. Ending without a
-    goodbye is safe, as all that is written here is written whole. Call it early: a dvc that is dead by then is missed
-    among the ancestors, and that ends this process too.
+    When DVC is killed, its stage keeps running, and the next `dvc repro` would start a second one beside it. Ending
+    without cleaning up is safe, because all files are written whole. Call this function early. If DVC is already dead
+    by then, it is not found among the ancestors, which ends this process too.
     """
-    if "DVC_STAGE" in os.environ and not _followed:  # dvc sets it for the commands of its stages
+    if "DVC_STAGE" in os.environ and not _followed:  # DVC sets it for the commands of its stages
         _followed.append(_find_dvc())
         threading.Thread(target=_follow, name="end-with-dvc", daemon=True).start()
 
 
 def end_if_orphaned() -> None:
-    """End this process if the dvc that it ends with has died: what it was about to put in place is wanted no more.
+    """End this process if its DVC process has died, before it replaces products that nobody is waiting for.
 
-    A process that was suspended may come here before the thread that follows dvc has looked again.
+    A process that was suspended may get here before the thread that follows DVC has checked again.
     """
     for dvc in _followed:
         if dvc is None or not _lives(dvc):
-            os.write(2, b"dvc has ended, and with it this stage; run `dvc repro` again to go on.\n")
+            os.write(2, b"dvc has ended, so this stage ends too; run `dvc repro` again to continue.\n")
             os._exit(1)
 
 
 def _find_dvc() -> psutil.Process | None:
-    """Return the dvc above this process, or None if it has died already.
+    """Return the DVC process among the ancestors of this process, or None if it has already died.
 
-    Wrappers may lie between (`uv run`, a shell), and dvc itself may run inside any Python program.
+    There may be wrappers in between (`uv run`, a shell), and DVC itself may run inside any Python program.
     """
     ancestors = []
     for process in psutil.Process().parents():
@@ -64,7 +64,7 @@ def _find_dvc() -> psutil.Process | None:
     named = [
         process
         for process, facts in ancestors
-        if any("dvc" in Path(word).name for word in facts["cmdline"] or [])  # None: not ours to read
+        if any("dvc" in Path(word).name for word in facts["cmdline"] or [])  # None if access is denied
     ]
     others = [process for process, facts in ancestors if process.pid != 1 and facts["name"] not in _REAPERS]
     return next(iter(named + others), None)
@@ -77,7 +77,7 @@ def _follow() -> None:
 
 
 def _lives(process: psutil.Process) -> bool:
-    try:  # is_running knows a process by its start, too, so that a reused number does not deceive it
+    try:  # is_running also compares start times, so a reused process number does not mislead it
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
@@ -85,17 +85,17 @@ def _lives(process: psutil.Process) -> bool:
 
 @contextmanager
 def only_run(folder: Path, patience: float = LOCK_PATIENCE_SECONDS) -> Iterator[None]:
-    """Hold the lock of a folder's products; the operating system frees it when the process ends, in whatever way.
+    """Hold the lock of a folder's products; the operating system releases it when the process ends, however it ends.
 
-    A stage holds it from its start to its end. So one that outlived its dvc, even one that is suspended, keeps every
-    later run from starting, and can never put its products in place of theirs.
+    A stage holds the lock from its start to its end. A stage that outlives its DVC process, even a suspended one,
+    therefore keeps every later run from starting, and can never replace the products of a later run.
 
     Args:
-        folder: The folder of the lock; made if need be.
-        patience: Seconds to wait for another holder.
+        folder: Folder of the lock; created if missing.
+        patience: Time to wait for another holder, in seconds.
 
     Raises:
-        PipelineError: Another process holds it for longer than that.
+        PipelineError: Another process holds the lock for longer than `patience`.
     """
     with hold(folder / "lock", patience) as held:
         if not held:
@@ -105,7 +105,7 @@ def only_run(folder: Path, patience: float = LOCK_PATIENCE_SECONDS) -> Iterator[
 
 @contextmanager
 def hold(path: Path, patience: float) -> Iterator[bool]:
-    """Lock a file, which its holder may remove; say whether that succeeded within `patience` seconds."""
+    """Lock a file, which its holder may remove; yield whether this succeeded within `patience` seconds."""
     file = _acquire(path, time.monotonic() + patience)
     try:
         yield file is not None
@@ -117,7 +117,7 @@ def hold(path: Path, patience: float) -> Iterator[bool]:
 def _acquire(path: Path, deadline: float) -> BinaryIO | None:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError), ExitStack() as stack:  # its last holder removed it, or its folder, just now
+        with suppress(FileNotFoundError), ExitStack() as stack:  # its last holder has just removed it or its folder
             file = stack.enter_context(path.open("a+b"))
             if _try_lock(file) and os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 file.truncate(0)
@@ -131,25 +131,25 @@ def _acquire(path: Path, deadline: float) -> BinaryIO | None:
 
 
 def _describe_holder(path: Path) -> str:
-    """Return who holds a lock, and how to have it end."""
+    """Return which process holds a lock, and how to end it."""
     number = "unknown"
-    with suppress(OSError):  # its holder may remove it, or make it anew
+    with suppress(OSError):  # its holder may remove or recreate it
         number = path.read_text(encoding="utf-8", errors="replace")[:20] or number
     try:
         process = psutil.Process(int(number))
         facts = process.as_dict(["cmdline", "status"])
-    except (ValueError, psutil.NoSuchProcess):  # another machine's, or another container's
-        return f"another run is active here, as process {number}. Wait for it, or end it"
+    except (ValueError, psutil.NoSuchProcess):  # a process of another machine or container
+        return f"another run is active, process {number}. Wait for it, or end it"
     program, *words = facts["cmdline"] or ["?"]
     command = " ".join(" ".join([Path(program).name, *words]).split())[:80]
     if facts["status"] == psutil.STATUS_STOPPED:
         return (
-            f"process {number} ({command}) is suspended in the middle of its work. Let it go on "
+            f"process {number} ({command}) is suspended in the middle of its work. Resume it "
             f"(`kill -CONT {number}`), or end it (`kill -9 {number}`)"
         )
     return (
-        f"another run is active here, as process {number} ({command}). "
-        f"Wait for it, or end it (`kill {number}`: a run that can go on later saves its state first)"
+        f"another run is active, process {number} ({command}). "
+        f"Wait for it, or end it (`kill {number}`; a run that can be resumed saves its state first)"
     )
 
 
@@ -157,7 +157,7 @@ if sys.platform == "win32":  # pragma: no cover
     import msvcrt
 
     def _try_lock(file: BinaryIO) -> bool:
-        file.seek(1 << 20)  # away from the number, which others must be able to read
+        file.seek(1 << 20)  # beyond the process number, which others must be able to read
         try:
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         except OSError:
@@ -174,20 +174,20 @@ else:
             return False
         except OSError as error:
             raise PipelineError(
-                f"{file.name}: its file system cannot lock files ({error.strerror}), so two runs could mix up their "
-                "products. Move the project to another disk."
+                f"{file.name}: the file system does not support locks ({error.strerror}), so two runs could mix up "
+                "their products. Move the project to another disk."
             ) from error
         return True
 
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a request to stop; a second one ends the process as it always does.
+    """Turn the first Ctrl-C or SIGTERM into a request to stop; a second one ends the process as usual.
 
     A signal that is ignored (as under nohup) stays ignored.
 
     Yields:
-        A function that says whether a stop was requested.
+        Function that returns whether a stop was requested.
     """
     requested = threading.Event()
     numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
@@ -201,7 +201,7 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
     try:
         yield requested.is_set
     except LostRankError as error:
-        if requested.is_set():  # the launcher ends all ranks where one has failed, and tells why
+        if requested.is_set():  # the launcher stops all ranks if one has failed, and reports why
             raise SystemExit(error.exit_code) from error
         raise
     finally:

@@ -1,7 +1,7 @@
-"""The hooks that a plugin implements, each with `@ssl_pipeline.hookimpl`.
+"""Hooks that a plugin implements, each marked with `@ssl_pipeline.hookimpl`.
 
-A plugin is a module named by an entry point in the group `ssl_pipeline`. It imports `hookimpl` and calls `register`
-once for each thing it adds:
+A plugin is a module that an entry point in the group `ssl_pipeline` names. It imports `hookimpl` and calls `register`
+once for each item that it adds:
 
     @hookimpl
     def register_losses(register):
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from ssl_pipeline.types import Register
 
 GROUP = "ssl_pipeline"
-"""The entry-point group in which plugins are found."""
+"""Entry-point group in which plugins are found."""
 
 hookspec = pluggy.HookspecMarker(GROUP)
 
 
 @hookspec
 def register_sources(register: "Register") -> None:
-    """Add sources of images: factories `(**options) -> Source`, which look at no data yet."""
+    """Add sources of images: factories `(**options) -> Source`, which must not read any data yet."""
 
 
 @hookspec
@@ -45,8 +45,8 @@ def register_negatives(register: "Register") -> None:
 def register_backbones(register: "Register") -> None:
     """Add backbones: factories `(**options) -> Backbone`.
 
-    A name that ends in `/` is a family's: its factory also takes `model`, and may have a static method `members()` that
-    lists the models' names, so that a name without its family is recognised.
+    A name that ends in `/` denotes a family of models. Its factory also takes `model`, and may have a static method
+    `members()` that lists the models' names, so that a name without its family is recognised.
     """
 
 
@@ -57,14 +57,14 @@ def register_recipes(register: "Register") -> None:
 
 @hookspec
 def register_operations(register: "Register") -> None:
-    """Add operations on views: factories `(**options) -> ViewOperation`. Policies name them beside built-in ones."""
+    """Add operations on views: factories `(**options) -> ViewOperation`. Policies name them like built-in ones."""
 
 
 @hookspec
 def register_optimizers(register: "Register") -> None:
     """Add optimizers: factories `(groups, learning_rate, **options) -> torch.optim.Optimizer`.
 
-    `groups` are `ssl_pipeline.types.ParameterGroups`. A factory may have an attribute `small_options`: the
-    `learning_rate`, `weight_decay` and options with which it is the optimizer of recipes in the size `small` that name
-    none.
+    `groups` are `ssl_pipeline.types.ParameterGroups`. A factory may have an attribute `small_options` with a
+    `learning_rate`, a `weight_decay` and further options. It then offers itself as the optimizer of recipes in the size
+    `small` that name none.
     """

@@ -1,4 +1,4 @@
-"""Running strangers' code at import so that nothing around it changes, and only the user can interrupt it."""
+"""Import third-party code so that it leaves no global state changed and only the user can interrupt it."""
 
 import contextlib
 import os
@@ -19,12 +19,11 @@ __all__ = ["Visit", "isolated"]
 
 @dataclass
 class Visit:
-    """What happened while strangers' code ran.
+    """Record of what happened while third-party code ran.
 
     Attributes:
-        interrupted: Whether the user asked to stop (Ctrl-C), as opposed to code that raises KeyboardInterrupt of its
-            own accord.
-        changed: Names of the states that the code left otherwise than it found them. They are set back.
+        interrupted: Whether the user asked to stop (Ctrl-C), as opposed to code that raises KeyboardInterrupt itself.
+        changed: Names of the global states that the code changed. They have been restored.
     """
 
     interrupted: bool = False
@@ -52,12 +51,12 @@ _SHARED_STATES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "numpy's random numbers": (np.random.get_state, np.random.set_state),
     "the working folder": (os.getcwd, os.chdir),
 }
-"""Name -> how a state that all code of a process shares is read and set."""
+"""Name of a global state of the process -> functions that read and set it."""
 
 
 @contextlib.contextmanager
 def isolated() -> Iterator[Visit]:
-    """Run a block and set back what it changed of the states that all code shares; yields what happened."""
+    """Run a block, then restore the global states that it changed; yield a record of what happened."""
     visit = Visit()
     before = {name: read() for name, (read, _) in _SHARED_STATES.items()}
     try:
@@ -72,7 +71,7 @@ def isolated() -> Iterator[Visit]:
 
 @contextlib.contextmanager
 def _noting_interrupts(visit: Visit) -> Iterator[None]:
-    """Let Ctrl-C do what it does, and note that it came; also keep the block from changing what it does."""
+    """Note Ctrl-C without changing its effect, and undo a change of its handler by the block."""
     usual = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(usual):
         yield  # Ctrl-C raises nothing here

@@ -1,4 +1,4 @@
-"""The registry of a project: built-in plugins, installed ones, and the project's own."""
+"""Load the registry of a project: built-in plugins, installed plugins, and the project's own."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ __all__ = ["load_registry", "load_source"]
 
 
 def load_registry() -> Registry:
-    """Return a registry with the built-ins, all installed plugins, and those of the project in the current folder."""
+    """Return a registry with built-in plugins, installed plugins, and those of the project in the current folder."""
     registry = Registry()
     registry.load_builtin(built_in())
     registry.load_others(OWN)
@@ -21,7 +21,7 @@ def load_registry() -> Registry:
 
 
 def load_source(choice: "Choice") -> "Source":
-    """Build the source of images that is chosen. Of a built-in one, this loads its kind alone, and so no torch.
+    """Build the chosen source of images. For a built-in source, only sources are loaded, without torch.
 
     Raises:
         ConfigError: There is no such source, or it refuses its options.

@@ -1,10 +1,10 @@
-"""Nearest neighbours by cosine: exact, tile by tile, or among very many by a graph of neighbours.
+"""Nearest neighbours by cosine: exact and tile by tile, or, for very many rows, by a neighbour graph.
 
-The graph (HNSW, Malkov and Yashunin 2016, 1603.09320) is usearch's: it is small, under Apache-2.0, and has wheels for
-all platforms. hnswlib is published as source alone, which a user would have to compile, and faiss-cpu is twenty times
-as large.
+The graph (HNSW, Malkov and Yashunin 2016, 1603.09320) comes from usearch, which is small, licensed under Apache-2.0,
+and has wheels for all platforms. hnswlib is published as source only, which users would have to compile, and faiss-cpu
+is twenty times as large.
 
-This module imports no torch.
+This module does not import torch.
 """
 
 from typing import NamedTuple
@@ -18,22 +18,22 @@ from ssl_pipeline.progress import track
 __all__ = ["EXACT_BELOW", "Neighbours", "check_finite", "nearest", "neighbours", "unit"]
 
 EXACT_BELOW = 50_000
-"""Rows from which on `neighbours` asks a graph: to compare all of them takes a minute on a core, and four for twice as
-many."""
-_QUERIES, _STORED = 256, 16_384  # features at a time: the cosines of a tile are 17 MB, however many there are in all
+"""Number of rows from which `neighbours` uses a graph. Comparing so many rows exactly takes a minute on one core, and
+twice as many take four."""
+_QUERIES, _STORED = 256, 16_384  # features per tile, whose cosines take 17 MB, however many there are in total
 _CONNECTIVITY, _EXPANSION_ADD, _EXPANSION_SEARCH = 16, 128, 128
-_ROWS_AT_A_TIME = 1_000  # between two signs of progress
+_ROWS_AT_A_TIME = 1_000  # between two updates of the progress bar
 
 Features = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 
 
 class Neighbours(NamedTuple):
-    """The neighbours of each row, the nearest first; of equally near ones, the one with the lower number.
+    """Neighbours of each row, the nearest first; ties go to the lower row number.
 
     Attributes:
-        ids: (n, k) numbers of rows, from 0.
-        similarities: (n, k) cosines, from -1 to 1.
+        ids: Row numbers of the neighbours, (n, k), from 0.
+        similarities: Cosines (n, k), from -1 to 1.
     """
 
     ids: Numbers
@@ -41,17 +41,17 @@ class Neighbours(NamedTuple):
 
 
 def neighbours(embeddings: Features, k: int) -> Neighbours:
-    """Return the nearest neighbours of each row among the others.
+    """Return the nearest neighbours of each row among the other rows.
 
-    Below `EXACT_BELOW` rows they are exact. From there on a few may be missed; cosines are exact even then. The same
-    rows in the same order have the same neighbours each time: the graph is built by one thread.
+    The neighbours are exact below `EXACT_BELOW` rows. From there on, a few may be missed, but cosines are still exact.
+    The same rows in the same order always have the same neighbours, because a single thread builds the graph.
 
     Args:
-        embeddings: (n, D) embeddings of any length; to a row of zeros, all others have a cosine of 0.
-        k: Neighbours of a row, at least 1; n - 1 if that is less.
+        embeddings: Embeddings (n, D) of any norm; the cosine of a row of zeros with any other row is 0.
+        k: Number of neighbours per row, at least 1; capped at n - 1.
 
     Returns:
-        Neighbours (n, min(k, n - 1)). No row is its own neighbour, but its exact copies are.
+        Neighbours (n, min(k, n - 1)). A row is never its own neighbour, but its exact copies may be.
 
     Raises:
         PipelineError: A row has a value that is not finite.
@@ -65,17 +65,17 @@ def neighbours(embeddings: Features, k: int) -> Neighbours:
         similarities, ids = nearest(embeddings, embeddings, k + 1)
     else:
         similarities, ids = _by_graph(unit(embeddings), k + 1)
-    return _without_itself(ids, similarities.clip(-1, 1))  # rounding leads beyond
+    return _without_itself(ids, similarities.clip(-1, 1))  # rounding may exceed 1
 
 
 def nearest(bank: Features, queries: Features, k: int, *, scaled: bool = False) -> tuple[Features, Numbers]:
-    """Return the k largest cosines (m, k) of each query, in any order, and the rows (m, k) of the bank they are to.
+    """Return the k largest cosines (m, k) of each query with the bank, in any order, and their rows (m, k) of the bank.
 
     Args:
-        bank: (n, D) features of any length.
-        queries: (m, D) features of any length.
-        k: Neighbours, from 1 to n.
-        scaled: Whether `unit` has made the bank already, as where it is asked again and again.
+        bank: Features (n, D) of any norm.
+        queries: Features (m, D) of any norm.
+        k: Number of neighbours, from 1 to n.
+        scaled: Whether the bank has already been scaled by `unit`, which saves time if it is searched repeatedly.
     """
     cosines, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
     for first in range(0, len(bank), _STORED):
@@ -92,7 +92,7 @@ def nearest(bank: Features, queries: Features, k: int, *, scaled: bool = False) 
 
 
 def unit(features: Features) -> Features:
-    """Return features (n, D) scaled to length 1; a row of zeros stays."""
+    """Return features (n, D) scaled to unit norm; a row of zeros is unchanged."""
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     return np.asarray(features / np.maximum(lengths, np.finfo(np.float32).tiny))
 
@@ -106,12 +106,12 @@ def _check(embeddings: Features, k: int) -> None:
 
 
 def check_finite(embeddings: Features, name: str = "in row {:,}", first: int = 0) -> None:
-    """Refuse embeddings (n, D) that have no neighbours.
+    """Refuse embeddings that are not finite, as they have no neighbours.
 
     Args:
-        embeddings: The embeddings.
-        name: The words that say which embedding it is; {} stands for its number.
-        first: The number of the first row, for the message.
+        embeddings: Embeddings (n, D).
+        name: Phrase that names the embedding in the message; {} is replaced by its number.
+        first: Number of the first row, for the message.
 
     Raises:
         PipelineError: A row has a value that is not finite.
@@ -121,13 +121,16 @@ def check_finite(embeddings: Features, name: str = "in row {:,}", first: int = 0
         if not finite.all():
             which = name.format(first + start + int(finite.argmin()))
             raise PipelineError(
-                f"The embedding {which} has values that are not finite, so that it has no neighbours: embed the "
-                "images again, with a backbone that was trained to the end."
+                f"The embedding {which} has values that are not finite, so it has no neighbours. Embed the images "
+                "again, with a backbone that was trained to the end."
             )
 
 
 def _largest(values: Features, numbers: Numbers, k: int) -> tuple[Features, Numbers]:
-    """Return the k largest of each row (m, n), in any order, with their numbers, (n,) or (m, n); all if n <= k."""
+    """Return the k largest values of each row (m, n), in any order, and their numbers; all values if n <= k.
+
+    `numbers` has the shape (n,) or (m, n).
+    """
     numbers = np.broadcast_to(numbers, values.shape)
     if values.shape[1] <= k:
         return values, numbers
@@ -136,7 +139,7 @@ def _largest(values: Features, numbers: Numbers, k: int) -> tuple[Features, Numb
 
 
 def _by_graph(rows: Features, k: int) -> tuple[Features, Numbers]:
-    """Return what `nearest` does of rows (n, D) of unit length among themselves; a few are missed."""
+    """Return the result of `nearest` for rows (n, D) of unit norm among themselves; a few neighbours may be missed."""
     from usearch.index import BatchMatches, Index
 
     index = Index(
@@ -150,7 +153,7 @@ def _by_graph(rows: Features, k: int) -> tuple[Features, Numbers]:
     starts = range(0, len(rows), _ROWS_AT_A_TIME)
     for start in track(starts, "neighbours: building the graph", total=len(starts)):
         some = rows[start : start + _ROWS_AT_A_TIME]
-        # several threads would build another graph each time
+        # several threads would build a different graph each time
         index.add(np.arange(start, start + len(some), dtype=np.uint64), some, threads=1)
     cosines, ids = np.empty((len(rows), k), np.float32), np.empty((len(rows), k), np.int64)
     for start in track(starts, "neighbours: asking the graph", total=len(starts)):
@@ -159,7 +162,7 @@ def _by_graph(rows: Features, k: int) -> tuple[Features, Numbers]:
         assert isinstance(matches, BatchMatches)
         numbers = matches.keys.astype(np.int64)
         lacking = np.asarray(matches.counts) < k
-        if lacking.any():  # the graph has places that few ways lead out of
+        if lacking.any():  # the search got stuck in a part of the graph with few links
             numbers[lacking] = nearest(rows, some[lacking], k)[1]
         ids[start : start + len(some)] = numbers
         cosines[start : start + len(some)] = np.einsum("nd,nkd->nk", some, rows[numbers])
@@ -167,7 +170,7 @@ def _by_graph(rows: Features, k: int) -> tuple[Features, Numbers]:
 
 
 def _without_itself(ids: Numbers, similarities: Features) -> Neighbours:
-    """Return neighbours in their order, (n, k), of those found (n, k + 1): all but the row itself, or but the last."""
+    """Sort the neighbours found (n, k + 1), and drop the row itself, or the last one if the row is not among them."""
     itself = ids == np.arange(len(ids))[:, None]
     order = np.lexsort((ids, np.where(itself, np.inf, -similarities)))[:, :-1]
     return Neighbours(np.take_along_axis(ids, order, axis=1), np.take_along_axis(similarities, order, axis=1))

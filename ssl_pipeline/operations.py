@@ -1,4 +1,4 @@
-"""Operations of plugins: policies name them as data, and the registry builds what computes them."""
+"""Operations of plugins: policies name them as data, and the registry builds them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,27 +19,28 @@ def load_policies(registry: Registry, path: Path) -> Policies:
     """Read policy.json, and build the operations of plugins that its policies name.
 
     Raises:
-        PipelineError: The file is missing, damaged, or of another version; or as `build_operations` says.
+        PipelineError: The file is missing, damaged, or of another version, or an operation is invalid; see
+            `build_operations`.
     """
     policies = read_policies(path)
     return policies.model_copy(update={"views": build_operations(registry, policies.views)})
 
 
 def build_operations(registry: Registry, views: Mapping[str, Policy]) -> dict[str, Policy]:
-    """Return the same policies, with all options of the operations of plugins, and with what computes them.
+    """Return the same policies with the operations of plugins built, and with defaults for their missing options.
 
     Args:
-        registry: The registry that knows the operations.
-        views: Each kind of view with its policy.
+        registry: Registry that contains the operations.
+        views: Kind of view -> policy.
 
     Raises:
-        ConfigError: An operation has an unknown name or option, refuses a value, or is no `ViewOperation`.
+        ConfigError: An operation has an unknown name or option, refuses a value, or is not a `ViewOperation`.
     """
     return {kind: _built(registry, policy, f"augment.views.{kind}") for kind, policy in views.items()}
 
 
 def operations_used(registry: Registry, views: Mapping[str, Policy]) -> list[Entry]:
-    """Return the operations of plugins that some view receives (p > 0), by name.
+    """Return the operations of plugins that any view applies (p > 0), sorted by name.
 
     Raises:
         ConfigError: An operation has an unknown name.
@@ -61,8 +62,8 @@ def _built(registry: Registry, policy: Policy, where: str) -> Policy:
         operation = registry.build("operation", choice, key)
         if not isinstance(operation, ViewOperation):
             raise ConfigError(
-                f"{key}: {entry.distribution} {entry.version} registers what is no operation "
-                f"({type(operation).__name__}): its author must derive it from ssl_pipeline.types.ViewOperation."
+                f"{key}: {entry.distribution} {entry.version} registers a {type(operation).__name__}, which is not an "
+                "operation. Its author must derive it from ssl_pipeline.types.ViewOperation."
             )
         options = with_defaults(entry.factory, "operation", registry.validate(entry, choice, key))
         update[name] = written.with_built(options, operation)

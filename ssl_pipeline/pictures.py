@@ -1,4 +1,4 @@
-"""Pictures as files."""
+"""Write pictures to files."""
 
 import warnings
 from pathlib import Path
@@ -11,7 +11,7 @@ __all__ = ["save_picture"]
 
 
 def save_picture(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG; its bytes depend on what is drawn alone."""
+    """Write a figure as PNG, whose bytes depend only on what is drawn."""
     with atomic_file(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph .* missing")  # a script that the font lacks is drawn as boxes
+        warnings.filterwarnings("ignore", r"Glyph .* missing")  # glyphs that the font lacks are drawn as boxes
         figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight", metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""Where plugins come from: installed distributions, by their entry points, and files in a folder of the project."""
+"""Sources of plugins: entry points of installed distributions, and files in a folder of the project."""
 
 import importlib
 import importlib.metadata as metadata
@@ -17,20 +17,20 @@ from ssl_pipeline.products import sha256
 __all__ = ["OWN", "PluginSource", "built_in", "in_folder", "installed"]
 
 HOME = "ssl-pipeline"
-"""The distribution that brings the built-in plugins."""
+"""Distribution that contains the built-in plugins."""
 
 OWN = Path("my_plugins")
-"""The folder of a project's own plugins, beside params.yaml."""
+"""Folder of a project's own plugins, beside params.yaml."""
 
 
 class PluginSource(NamedTuple):
-    """A plugin that can be loaded.
+    """Plugin that can be loaded.
 
     Attributes:
-        name: The name of its entry point or file.
-        distribution: The distribution that brings it, or the path of its file.
-        version: The distribution's version, or the first digits of the file's SHA-256.
-        load: Imports it.
+        name: Name of the plugin's entry point or file.
+        distribution: Distribution that contains the plugin, or path of its file.
+        version: Version of the distribution, or the first digits of the file's SHA-256.
+        load: Function that imports the plugin.
     """
 
     name: str
@@ -40,13 +40,13 @@ class PluginSource(NamedTuple):
 
 
 def built_in(kind: str = "") -> list[str]:
-    """Return the modules of the built-in plugins, none of which is imported.
+    """Return the names of the built-in plugins' modules, without importing any.
 
-    The entry point of this distribution names a package, with a folder for each kind. Every module in such a folder is
-    a plugin, or the folder itself if it has none.
+    The entry point of this distribution names a package with one folder per kind. Every module in such a folder is a
+    plugin; a folder without modules is a plugin itself.
 
     Args:
-        kind: The only folder that is looked into, such as `sources`; "": all are.
+        kind: Only folder to search, such as `sources`; "" to search all folders.
     """
     found = []
     for point in metadata.entry_points(group=GROUP):
@@ -60,7 +60,7 @@ def built_in(kind: str = "") -> list[str]:
 
 
 def installed() -> list[PluginSource]:
-    """Return the plugins of all other installed distributions, by the names of their entry points."""
+    """Return the plugins of all other installed distributions, sorted by the names of their entry points."""
     points = sorted(metadata.entry_points(group=GROUP), key=lambda point: (point.name, point.value))
     return [
         PluginSource(
@@ -75,10 +75,10 @@ def installed() -> list[PluginSource]:
 
 
 def in_folder(folder: Path) -> list[PluginSource]:
-    """Return the plugins in a folder: every Python file and package there whose name does not begin with `_` or a dot.
+    """Return the plugins in a folder: every Python file and package whose name does not begin with `_` or a dot.
 
-    They are imported as `<folder>.<name>`, so that they can import each other and their helpers, `_<name>.py`, by
-    `from . import _name`.
+    Plugins are imported as `<folder>.<name>`, so that they can import each other, and their helper modules
+    `_<name>.py`, by `from . import _name`.
     """
     packages = [path for path in folder.glob("*/__init__.py") if path.is_file()]
     places = [(path.parent, path) for path in packages] + [
@@ -97,13 +97,13 @@ def in_folder(folder: Path) -> list[PluginSource]:
 
 
 def _import(folder: Path, name: str) -> ModuleType:
-    """Import a module of a folder, which need not lie on Python's path."""
+    """Import a module from a folder that need not be on Python's path."""
     package = sys.modules.get(folder.name)
     if package is None or list(getattr(package, "__path__", ())) != [str(folder)]:
         for module in [module for module in sys.modules if module.partition(".")[0] == folder.name]:
-            del sys.modules[module]  # those of another project in this process
+            del sys.modules[module]  # modules of another project in this process
         package = ModuleType(folder.name, "The project's own plugins.")
         package.__path__ = [str(folder)]
         sys.modules[folder.name] = package
-    importlib.invalidate_caches()  # files may be younger than what Python remembers of the folder
+    importlib.invalidate_caches()  # files may be newer than Python's cache of the folder
     return importlib.import_module(f"{folder.name}.{name}")

@@ -1,4 +1,4 @@
-"""The value of `pretrain.positives`."""
+"""Value of `pretrain.positives`."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ __all__ = ["Positives"]
 
 
 class Positives(Checked):
-    """Time as a source of views: a second view is of another frame of the clip, so many seconds away at most."""
+    """Time as a source of views: a second view is of another frame of the clip, at most `within` seconds away."""
 
     within: Positive
 
@@ -19,5 +19,5 @@ class Positives(Checked):
     @classmethod
     def _is_no_bare_number(cls, value: Any) -> Any:
         if isinstance(value, int | float) and not isinstance(value, bool):
-            raise ValueError(f"must name what the number means: write {{within: {value}}}")
+            raise ValueError(f"must state what the number means: write {{within: {value}}}")
         return value

@@ -1,7 +1,7 @@
-"""Jobs that several processes share: this one, and helpers that it starts where there is much to do.
+"""Share numbered jobs among processes: this one, and helpers that it starts if there is much work.
 
-Jobs are numbered, and what comes of one depends on its number alone. This process takes them from the first on, helpers
-from the last on, until they meet: neighbours, which have much in common, are mostly done in one place.
+The result of a job depends on its number alone. This process takes jobs from the first on, helpers from the last on,
+until they meet, so that neighbouring jobs, which have much in common, mostly run in the same process.
 """
 
 import multiprocessing
@@ -22,33 +22,33 @@ __all__ = ["Crew", "follow_parent"]
 
 T = TypeVar("T")
 Work = Callable[[int, Callable[[], object]], T]
-"""Does a job, given its number and a function to call after each of its parts."""
+"""Function that does a job: takes the job's number and a function to call after each part; returns the result."""
 
 SERIAL_SECONDS = 2.0
 """Seconds of work before helpers are started."""
 WORTHWHILE_SECONDS = 10.0
-"""Seconds of work that have to be left for it: a helper needs some three to start."""
+"""Seconds of work that must remain for helpers to be started; a helper takes about three seconds to start."""
 _LOOK_SECONDS = 0.5
 
 
 class _Failure(NamedTuple):
-    """An error in a helper, on its way to the parent."""
+    """Error in a helper, which is sent to the parent."""
 
     error: Exception
     trace: str
 
 
 class Crew(Generic[T]):
-    """Does numbered jobs, with the help of other processes where that is worth it.
+    """Group of processes that does numbered jobs; helpers are started only if they save time.
 
-    A helper that dies, as where memory runs out, is replaced by this process: its jobs are done again here.
+    If a helper dies, for example because memory has run out, this process does its jobs again.
 
     Args:
-        parts: The number of parts that each job has.
-        work: What does a job in this process.
-        prepare: What makes the same in another process; it has to be picklable.
-        helpers: The number of helpers, at most. Fewer are started where memory is short.
-        report: Function that is called with the number of parts that are done, in all processes together.
+        parts: Number of parts of each job.
+        work: Function that does a job in this process.
+        prepare: Picklable function that returns the equivalent of `work` in another process.
+        helpers: Maximum number of helpers; fewer are started if memory is short.
+        report: Callback that receives the number of parts that all processes together have done.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class Crew(Generic[T]):
         self._outcomes: dict[int, T] = {}
 
     def run(self) -> list[T]:
-        """Do all jobs; return what came of them, in their order. Errors of a helper are raised here."""
-        self._worked = 0.0  # seconds of the parts that are done; what a job does after its parts is none of them
+        """Do all jobs, and return their results in order. Errors of a helper are raised here."""
+        self._worked = 0.0  # seconds spent on finished parts, without what a job does after its parts
         try:
             while (job := self._ledger.first()) is not None:
                 self._since = time.monotonic()
@@ -89,7 +89,7 @@ class Crew(Generic[T]):
         now = time.monotonic()
         self._worked, self._since = self._worked + now - self._since, now
         done = self._ledger.tick()
-        self._listen(0.0)  # a helper waits where what it sends is more than a pipe holds
+        self._listen(0.0)  # a helper waits if it sends more than a pipe can hold
         left = self._worked / done * (sum(self._parts) - done)
         if self._most and self._worked > SERIAL_SECONDS and left > WORTHWHILE_SECONDS:
             affordable = psutil.virtual_memory().available // (2 * psutil.Process().memory_info().rss)
@@ -105,7 +105,7 @@ class Crew(Generic[T]):
         self._crew[pipe] = process
 
     def _listen(self, seconds: float) -> None:
-        """Wait so long for what comes from helpers, and let go those from whom nothing comes any more."""
+        """Wait for results of helpers for that time, and drop helpers that have ended."""
         for pipe in wait(list(self._crew), seconds):
             assert isinstance(pipe, Connection)
             try:
@@ -114,7 +114,7 @@ class Crew(Generic[T]):
                 process = self._crew.pop(pipe)
                 process.join()
                 if process.exitcode:
-                    say("A helping process has ended, as where memory runs out; its work is done again here.")
+                    say("A helper process has died, perhaps because memory ran out; its work is done again here.")
                 pipe.close()
                 continue
             if isinstance(came, _Failure):
@@ -126,17 +126,17 @@ class Crew(Generic[T]):
 
 
 class _Ledger:
-    """Says, in memory that all processes share, which jobs are taken and how many parts are done."""
+    """Record, in memory shared by all processes, of the jobs taken and the number of parts done."""
 
     def __init__(self, jobs: int, numbers: Any):
         self._jobs, self._numbers = jobs, numbers
 
     def first(self) -> int | None:
-        """Take the first job that is left; None: there is none."""
+        """Take the first remaining job, and return its number; None if no jobs remain."""
         return self._take(0)
 
     def last(self) -> int | None:
-        """Take the last job that is left; None: there is none."""
+        """Take the last remaining job, and return its number; None if no jobs remain."""
         return self._take(1)
 
     def _take(self, end: int) -> int | None:
@@ -148,19 +148,19 @@ class _Ledger:
         return self._jobs - 1 - taken if end else taken
 
     def tick(self) -> int:
-        """Count a part; return how many are done."""
+        """Count a part, and return the number of parts done."""
         with self._numbers.get_lock():
             self._numbers[2] += 1
             return int(self._numbers[2])
 
     @property
     def done(self) -> int:
-        """The number of parts that are done."""
+        """Number of parts done."""
         return int(self._numbers[2])
 
 
 def _help(pipe: "Connection[Any, Any]", ledger: _Ledger, prepare: Callable[[], Work[Any]]) -> None:
-    """Do jobs in a process of its own until there are none left, or the parent ends it."""
+    """Do jobs in a helper process until no jobs remain, or the parent ends the process."""
     follow_parent()
     try:
         work = prepare()
@@ -171,7 +171,7 @@ def _help(pipe: "Connection[Any, Any]", ledger: _Ledger, prepare: Callable[[], W
 
 
 def follow_parent() -> None:
-    """Leave Ctrl-C to the parent of this process, and end when it does, however it ends."""
+    """Leave Ctrl-C to the parent of this process, and end this process when the parent ends, however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -1,7 +1,7 @@
-"""Products: written whole, so that a reader never sees half a file, and read only if they are what was written.
+"""Products: written whole, so that no reader sees half a file, and read only if they are unchanged.
 
-A stage that makes a file for a later one notes its digest in `digests.json` beside it (`record`); the later one opens
-the file through `verified`. A flipped bit, a lost end, a file of another run: each is told, and none is used.
+A stage that writes a file for a later one records its digest in `digests.json` beside it (`record`); the later stage
+opens the file through `verified`. A flipped bit, a truncated file or a file of another run is reported, and never used.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 DIGESTS = "digests.json"
-"""Name -> SHA-256 of the files of its folder that later stages read."""
+"""File in each folder that maps the names of its files that later stages read to their SHA-256."""
 
 
 @contextlib.contextmanager
@@ -68,10 +68,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folders(*paths: Path) -> Iterator[list[Path]]:
-    """Yield an empty temporary folder beside each path; put all in their places when the block succeeds, or none.
+    """Yield an empty temporary folder beside each path; put all of them, or none, in place when the block succeeds.
 
-    A process that is killed between two renames leaves the first folders new and the others old, or without one: name
-    first what later stages read, so that no report is newer than what it tells of.
+    If the process is killed between two renames, the first folders are new and the others are old or missing. Therefore
+    name first the folder that later stages read, so that no report is newer than the product it describes.
     """
     with contextlib.ExitStack() as stack:
         folders = [stack.enter_context(_temporary_folder(path)) for path in paths]
@@ -92,15 +92,15 @@ def _temporary_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         for folder in made:
-            with contextlib.suppress(OSError):  # a product is in it, which is as it should be
+            with contextlib.suppress(OSError):  # not empty: it contains a product, as it should
                 folder.rmdir()
 
 
 def _put_in_place(places: dict[Path, Path]) -> None:
-    """Rename folders to paths that may be there; what was there is deleted only when all new ones are in place.
+    """Rename folders to paths that may exist; old folders are deleted only when all new ones are in place.
 
-    A process that dies between the two renames of a folder leaves nothing at its path, and both folders among the
-    leftovers: a later run finds no product, and makes it again, or `dvc checkout` brings the old one back.
+    If the process dies between the two renames of a folder, nothing is left at its path, and both folders are among the
+    leftovers. A later run then finds no product and makes it again, or `dvc checkout` restores the old one.
     """
     replaced = []
     with contextlib.ExitStack() as undo:
@@ -112,14 +112,14 @@ def _put_in_place(places: dict[Path, Path]) -> None:
                 replaced.append(old)
             new.rename(path)
             undo.callback(path.rename, new)
-        undo.pop_all()  # all are in place: nothing is to be undone
+        undo.pop_all()  # all are in place: undo nothing
     for old in replaced:
-        with contextlib.suppress(OSError):  # what cannot be deleted now is a leftover, and the next run's to remove
+        with contextlib.suppress(OSError):  # if it cannot be deleted now, the next run removes it as a leftover
             _remove(old)
 
 
 def _remove(path: Path) -> None:
-    """Delete a file, a folder with all that is in it, or a link to one."""
+    """Delete a file, a folder with its contents, or a link."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -127,11 +127,11 @@ def _remove(path: Path) -> None:
 
 
 def remove_leftovers(folders: Iterable[Path], files: Iterable[Path] = ()) -> None:
-    """Remove the temporary files and folders that killed processes left; call it where no other process writes.
+    """Remove temporary files and folders that killed processes left; call this only while no other process writes.
 
     Args:
-        folders: Folders in which nothing but products lies.
-        files: Products that lie beside what is not ours to remove.
+        folders: Folders that contain nothing but products.
+        files: Products in folders that also contain other files.
     """
     leftovers = [path for folder in folders for path in folder.glob(".*.*.tmp")]
     for leftover in (*leftovers, *(path for file in files for path in file.parent.glob(f".{file.name}.*.tmp"))):
@@ -139,7 +139,7 @@ def remove_leftovers(folders: Iterable[Path], files: Iterable[Path] = ()) -> Non
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write indented JSON with a final newline, whole or not at all. NaN is refused: it is not JSON."""
+    """Write indented JSON with a final newline, whole or not at all. NaN is refused, because it is not JSON."""
     with atomic_file(path) as temporary:
         temporary.write_text(
             json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
@@ -147,7 +147,11 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def require(path: Path, stage: str) -> Path:
-    """Return `path`, or say which stage makes it when it is not there."""
+    """Return `path` if it exists.
+
+    Raises:
+        PipelineError: The path does not exist; the message names the stage that makes it.
+    """
     if not path.exists():
         raise PipelineError(f"{path} does not exist: {make(stage)}.")
     return path
@@ -157,25 +161,29 @@ def read_json(path: Path, stage: str) -> Any:
     """Read a JSON file that `stage` made.
 
     Raises:
-        PipelineError: The file is missing, cannot be read or is not JSON.
+        PipelineError: The file is missing, cannot be read, or is not JSON.
     """
     try:
         return json.loads(require(path, stage).read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:  # of UTF-8 and of JSON: both are ValueErrors
+    except (ValueError, OSError, RecursionError) as error:  # errors of UTF-8 and of JSON are ValueErrors
         raise PipelineError(f"{path} is damaged ({error}): {remake(stage)}.") from error
 
 
 def record(path: Path, found: str = "") -> None:
-    """Note the digest of a file for `verified`; call this again after the file was changed on purpose.
+    """Record the digest of a file for `verified`; call this again after changing the file on purpose.
 
     Args:
-        path: The file.
-        found: The SHA-256 of its bytes, in hex, where whoever wrote it has found it; else the file is read.
+        path: Path of the file.
+        found: SHA-256 of the file's bytes, in hex, if the caller has computed it; "" to read the file.
     """
     digests = path.with_name(DIGESTS)
     try:
         known = json.loads(digests.read_bytes())
-    except (FileNotFoundError, ValueError, RecursionError):  # damaged: files whose digests are lost are not used
+    except (
+        FileNotFoundError,
+        ValueError,
+        RecursionError,
+    ):  # if damaged, files whose digests are lost are refused later
         known = {}
     if not isinstance(known, dict) or not all(isinstance(value, str) for value in known.values()):
         known = {}
@@ -183,10 +191,10 @@ def record(path: Path, found: str = "") -> None:
 
 
 def verified(path: Path, stage: str) -> Path:
-    """Return the path of a file, which must be the one that `stage` wrote; a file is read once per process for that.
+    """Return the path of a file after checking that `stage` wrote it; a file is read once per process.
 
     Raises:
-        PipelineError: The file or its digest is missing, or the file is another one.
+        PipelineError: The file or its digest is missing, or the digest differs.
     """
     known = read_json(require(path, stage).with_name(DIGESTS), stage)
     try:
@@ -195,14 +203,14 @@ def verified(path: Path, stage: str) -> Path:
         raise PipelineError(f"{path} cannot be read ({error}): {remake(stage)}.") from error
     if not isinstance(known, dict) or known.get(path.name) != found:
         raise PipelineError(
-            f"{path} is damaged (it is not what the stage '{stage}' wrote: {DIGESTS} beside it has another digest): "
+            f"{path} is damaged (its digest is not the one that the stage '{stage}' noted in {DIGESTS}): "
             f"{remake(stage)}."
         )
     return path
 
 
 def sha256_once(path: Path) -> str:
-    """Return a file's SHA-256 in hex; it is read once per process for each state (inode, size, time of change)."""
+    """Return a file's SHA-256 in hex; each state (inode, size, modification time) is read once per process."""
     state = path.stat()
     return _sha256_of(path.resolve(), state.st_ino, state.st_size, state.st_mtime_ns)
 
@@ -213,16 +221,16 @@ def _sha256_of(path: Path, *state: int) -> str:
 
 
 def write_product(path: Path, content: Any) -> None:
-    """Write JSON for a later stage, with its digest."""
+    """Write JSON for a later stage, and record its digest."""
     write_json(path, content)
     record(path)
 
 
 def read_product(path: Path, stage: str) -> Any:
-    """Read what `write_product` wrote.
+    """Read JSON that `write_product` wrote.
 
     Raises:
-        PipelineError: The file is missing, or is not what `stage` wrote.
+        PipelineError: The file is missing, damaged, or not the one that `stage` wrote.
     """
     return read_json(verified(path, stage), stage)
 
@@ -234,5 +242,5 @@ def sha256(path: Path) -> str:
 
 
 def digest(content: Any) -> str:
-    """Return the SHA-256 of a JSON-able value, in hex; the order of mappings' keys does not matter."""
+    """Return the SHA-256 of a value that JSON can represent, in hex; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Progress for people: a bar on a terminal, a line about every half minute elsewhere."""
+"""Progress messages: a bar on a terminal, and a line about every 30 seconds elsewhere."""
 
 import math
 import time
@@ -18,19 +18,19 @@ __all__ = ["bar", "say", "track"]
 T = TypeVar("T")
 
 LINE_SECONDS = 30.0
-"""Between two lines where there is no terminal."""
+"""Time between two lines of progress without a terminal."""
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(message: str) -> None:
-    """Print one line to stderr, also when it is not a terminal; of several ranks, the first one alone does."""
+    """Print a line to stderr, whether or not it is a terminal; among several ranks, only the first one prints."""
     if ranks.leads():
         console.print(printable(message), markup=False)
 
 
 class _Lines(Progress):
-    """Draws nothing, and says now and then in a line how far a task is: for logs, and for those who read them."""
+    """Progress for logs: draws nothing, and prints a line about the state of a task from time to time."""
 
     _said_at: float = math.nan
 
@@ -58,7 +58,7 @@ class _Lines(Progress):
 
 @contextmanager
 def bar() -> Iterator[Progress]:
-    """Return a progress bar with a field `info` for figures; lines in its place where stderr is not a terminal."""
+    """Yield a progress bar with a field `info` for figures; lines instead of a bar if stderr is not a terminal."""
     if not console.is_terminal or not ranks.leads():
         yield _Lines(disable=True)
         return

@@ -1,6 +1,6 @@
-"""Which of the processes that work on one thing this one is, as `torchrun` tells each of them, and what they share.
+"""Ranks: the processes that `torchrun` starts to work on one task, and how they share work and exchange results.
 
-A stage that shares its work has all of its ranks run it:
+A stage that shares its work runs in all ranks:
 
     with ranks.joined():
         own = [embed(files[number]) for number in ranks.share(len(files))]
@@ -8,11 +8,12 @@ A stage that shares its work has all of its ranks run it:
         if ranks.leads():
             write(whole)
 
-A process that was started by itself has all of the work, and gathers what it has. `ssl_pipeline.training.together` adds
-what training needs besides, whose ranks exchange tensors on their devices.
+A process that was started alone does all of the work, and gathers only its own results.
+`ssl_pipeline.training.together` adds what training needs, where ranks exchange tensors on their devices.
 
-A rank that ends closes its connections, and the others hear that at once. One whose machine is gone, or that is
-suspended, closes nothing: the others notice that its pulse has stopped, or that nobody answers where pulses are kept.
+A rank that ends closes its connections, which the others notice at once. A rank that is suspended, or whose machine is
+lost, closes nothing. The others then notice that its pulse has stopped, or that the store of the pulses does not
+answer.
 """
 
 import os
@@ -47,20 +48,20 @@ __all__ = [
 T = TypeVar("T")
 
 _PATIENCE = timedelta(days=30)
-"""Time to wait for a rank whose share takes longer and whose pulse goes on."""
+"""Time to wait for a rank whose share takes longer, as long as its pulse continues."""
 _LOOK_SECONDS, _PULSE_SECONDS = 0.01, 5.0
 _SILENCE_SECONDS = 300.0
-"""Time without a pulse after which a rank is lost. It is counted in what this process does meanwhile, so that the time
-that this one is suspended itself is not taken for a silence of others."""
+"""Time without a pulse after which a rank is considered lost. It is measured by counting checks of this process, so
+that time for which this process is suspended does not count as silence of the others."""
 
 
 def count() -> int:
-    """Return the number of processes, its ranks; 1 for a process that was started by itself."""
+    """Return the number of ranks; 1 for a process that was started alone."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def launched() -> bool:
-    """Say whether a launcher has started this process as one of its ranks, if only of one."""
+    """Return whether a launcher has started this process as a rank, even as the only one."""
     return "RANK" in os.environ
 
 
@@ -75,45 +76,45 @@ def number() -> int:
 
 
 def local_number() -> int:
-    """Return the number of this rank among those of its machine, from 0: that of its GPU."""
+    """Return the number of this rank among those on its machine, from 0, which is also the number of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def available_cores() -> int:
-    """Return the number of cores that this process may use, beside others of its machine."""
+    """Return the number of cores that this process may use, shared with other ranks on its machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def own_cores() -> int:
-    """Return the number of cores that are this rank's share of those of its machine, at least 1."""
+    """Return this rank's share of the cores of its machine, at least 1."""
     return max(1, available_cores() // local_count())
 
 
 def leads() -> bool:
-    """Say whether this is the rank that speaks and writes."""
+    """Return whether this is the first rank, which prints and writes."""
     return number() == 0
 
 
 class _Silence:
-    """How often in a row a number of beats was the same as before."""
+    """Counter of how many times in a row the number of beats has not changed."""
 
     def __init__(self) -> None:
         self._beats, self.times = -1, 0
 
     def count(self, beats: int) -> None:
-        """Take in the present number of beats."""
+        """Record the current number of beats."""
         self.times = self.times + 1 if beats == self._beats else 0
         self._beats = beats
 
 
 class _Pulses(threading.Thread):
-    """Tells the other ranks that this one is alive, and counts for how long each of them has been silent.
+    """Thread that tells the other ranks that this one is alive, and counts how long each of them has been silent.
 
-    Only the thread speaks with the store, whose answer may never come: no timeout holds for `add`. Whoever waits for
-    others reads what the thread has noted.
+    Only this thread talks to the store, which may never answer, because `add` has no timeout. Code that waits for other
+    ranks reads what the thread has recorded.
 
     Args:
-        store: The store that all ranks share.
+        store: Key-value store that all ranks share.
     """
 
     def __init__(self, store: Any):
@@ -122,10 +123,10 @@ class _Pulses(threading.Thread):
         self._silences = {rank: _Silence() for rank in range(count()) if rank != number()}
         self._answers, self._unanswered = 0, _Silence()
         self._broken: Exception | None = None
-        self.meeting: Any = None  # what all ranks do together and this one waits for, or has last waited for
+        self.meeting: Any = None  # collective operation that this rank waits for, or last waited for
 
     def run(self) -> None:
-        """Beat until the end."""
+        """Beat until `end` is called."""
         from torch.distributed import DistError
 
         while not self._ended.wait(_PULSE_SECONDS):
@@ -136,7 +137,7 @@ class _Pulses(threading.Thread):
                 return
 
     def beat(self) -> None:
-        """Beat once, and ask for the beats of the others where they are waited for."""
+        """Beat once, and read the beats of the other ranks if this rank is waiting for them."""
         self._store.add(f"pulse/{number()}", 1)
         if self.meeting is not None and not self.meeting.is_completed():
             for rank, silence in self._silences.items():
@@ -144,46 +145,46 @@ class _Pulses(threading.Thread):
         self._answers += 1
 
     def look(self) -> None:
-        """Make sure that all ranks are alive, every `_LOOK_SECONDS` while they are waited for; it never blocks.
+        """Check that all ranks are alive, without blocking; called every `_LOOK_SECONDS` while waiting for them.
 
         Raises:
-            LostRankError: One of them has not been heard of for too long.
+            LostRankError: A rank has been silent for too long.
         """
         if self._broken:
             raise self._broken
         for rank, silence in self._silences.items():
             if silence.times * _PULSE_SECONDS > _SILENCE_SECONDS:
-                raise _silent(f"Rank {rank} of this run (counted from 0) has not been heard of")
+                raise _silent(f"Rank {rank} of this run (counted from 0) has not responded")
         self._unanswered.count(self._answers)
         if self._unanswered.times * _LOOK_SECONDS > _SILENCE_SECONDS:
             place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
             raise _silent(f"Rank 0 of this run, or its torchrun, has not answered at {shown(place, 100)}")
 
     def end(self) -> None:
-        """Beat no more; a thread that waits for an answer that does not come is left behind."""
+        """Stop beating; a thread that waits for an answer that never comes is abandoned."""
         self._ended.set()
         self.join(_PULSE_SECONDS)
 
 
 def _silent(what: str) -> LostRankError:
     return LostRankError(
-        f"{what} for {_SILENCE_SECONDS:g} s: its machine is down or cut off, or the process is suspended."
+        f"{what} for {_SILENCE_SECONDS:g} s: its machine is down or unreachable, or the process is suspended."
     )
 
 
-_pulses: _Pulses | None = None  # where this process is in a block of `joined`
+_pulses: _Pulses | None = None  # set inside a block of `joined`
 
 
 @contextmanager
 def joined(backend: str = "gloo", patience: timedelta = _PATIENCE) -> Iterator[None]:
-    """Work with the other ranks, if there are any, until the block ends; a block that succeeds ends on all at once.
+    """Work with the other ranks, if any, inside the block; if the block succeeds, it ends on all ranks at once.
 
     Args:
-        backend: What carries tensors, in torch's words.
-        patience: Time to wait for another rank that is alive, in whatever all ranks do together.
+        backend: Backend that exchanges tensors, as torch names it.
+        patience: Time to wait for another rank that is alive in a collective operation.
 
     Raises:
-        LostRankError: Another rank has ended before its time, or has not been heard of for minutes.
+        LostRankError: Another rank has ended early, or has not responded for minutes.
     """
     global _pulses
     if count() == 1:
@@ -199,11 +200,11 @@ def joined(backend: str = "gloo", patience: timedelta = _PATIENCE) -> Iterator[N
     _pulses.start()
     try:
         yield
-        gathered(None)  # a launcher takes ranks that end minutes before the others for lost
+        gathered(None)  # a launcher considers ranks lost that end minutes before the others
     finally:
         _pulses.end()
         meeting, _pulses = _pulses.meeting, None
-        # where others are still waited for, this would wait for them: the process closes its connections at its end
+        # in an unfinished operation, this would wait for other ranks; the process closes its connections when it ends
         if meeting is None or meeting.is_completed():
             dist.destroy_process_group()
 
@@ -211,31 +212,31 @@ def joined(backend: str = "gloo", patience: timedelta = _PATIENCE) -> Iterator[N
 def part(number: int, parts: int, size: int) -> range:
     """Return the range of items that belong to one part; the sizes of parts differ by at most one.
 
-    The parts, in their order, cover all items in theirs.
+    Together, the parts in their order cover all items in their order.
 
     Args:
-        number: The number of the part, from 0.
-        parts: The number of parts.
-        size: The number of items.
+        number: Number of the part, from 0.
+        parts: Number of parts.
+        size: Number of items.
     """
     return range(size * number // parts, size * (number + 1) // parts)
 
 
 def share(size: int) -> range:
-    """Return the range of items, of `size`, that belong to this rank; outside of `joined` a process has them all."""
+    """Return the range of items, out of `size`, that belong to this rank; all items outside of `joined`."""
     return part(number(), count(), size) if _pulses else range(size)
 
 
 def gathered(own: T) -> list[T]:
-    """Return what each rank hands in, in the order of the ranks, to all of them; outside of `joined`, its own part.
+    """Return the parts of all ranks, in the order of the ranks, on every rank; outside of `joined`, only its own part.
 
-    All ranks call it, as often and in the same order. It waits for the slowest.
+    All ranks must make the same calls in the same order. Each call waits for the slowest rank.
 
     Args:
-        own: The part of this rank, which pickle takes.
+        own: Part of this rank, which must be picklable.
 
     Raises:
-        LostRankError: Another rank has ended before its time, or has not been heard of for minutes.
+        LostRankError: Another rank has ended early, or has not responded for minutes.
     """
     if not _pulses:
         return [own]
@@ -254,19 +255,19 @@ def gathered(own: T) -> list[T]:
 
 
 def told(value: T) -> T:
-    """Return what the first rank hands in; what the others hand in is not sent. See `gathered`."""
+    """Return the value of the first rank on every rank; values of other ranks are not sent. See `gathered`."""
     return gathered(value if leads() else cast("T", None))[0] if _pulses else value
 
 
 @contextmanager
 def answered(also: str = "") -> Iterator[None]:
-    """Put what a backend says of a connection that has broken into an error for users; other errors are our own.
+    """Turn a backend's error about a broken connection into an error for users; other errors are bugs.
 
     Args:
-        also: A sentence about what is left of the work.
+        also: Sentence about what is left of the work.
 
     Raises:
-        LostRankError: Another rank has ended before its time.
+        LostRankError: Another rank has ended early.
     """
     import torch.distributed as dist
 
@@ -276,15 +277,15 @@ def answered(also: str = "") -> Iterator[None]:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
         sentences = [
-            "Another process of this run has ended before its time: what it has written, or torchrun, says why.",
+            "Another process of this run has ended early; its output, or that of torchrun, says why.",
             also,
-            f"The connection says: {brief(str(error).partition('. This is')[0], 200)}.",
+            f"The connection reports: {brief(str(error).partition('. This is')[0], 200)}.",
         ]
         raise LostRankError(" ".join(filter(None, sentences))) from error
 
 
 def _wait(pulses: _Pulses, meeting: Any) -> None:
-    """Wait for what all ranks do together, in Python, which hears Ctrl-C meanwhile."""
+    """Wait for a collective operation in Python, so that Ctrl-C is noticed."""
     pulses.meeting = meeting
     while not meeting.is_completed():
         time.sleep(_LOOK_SECONDS)

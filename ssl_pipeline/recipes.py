@@ -1,7 +1,7 @@
-"""Recipes: whole methods as data, a pretext task with all that it is learned with, in the paper's size and a small one.
+"""Recipes: whole methods as data, each in the paper's size and in a small one.
 
-A recipe names a pretext task and, where the task takes them, a loss and negatives; the views that it learns from, the
-backbone, the optimizer and the schedule. params.yaml overrides any of it.
+A recipe names a pretext task and, if the task takes them, a loss and negatives. It also sets the views, the backbone,
+the optimizer and the schedule. params.yaml can override all of these.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ __all__ = [
 
 
 class Parts(BaseModel):
-    """What is learned from, and how energies are shaped."""
+    """Pretext task of a method, with its loss and its negative-sampling strategy."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,29 +51,29 @@ class Parts(BaseModel):
     negatives: Choice | None = None
 
     def parts(self) -> dict[str, Choice]:
-        """Return the plugins it names, by kind."""
+        """Return the plugins that the parts name, by kind."""
         parts = {"pretext_task": self.pretext_task, "loss": self.loss, "negatives": self.negatives}
         return {kind: choice for kind, choice in parts.items() if choice is not None}
 
 
 class Recipe(Parts):
-    """Parts under the name of their recipe."""
+    """Parts of a method with the name of their recipe."""
 
     name: str
 
 
 class Settings(Checked):
-    """What a method is learned with; None where a recipe does not say.
+    """Views, network, optimizer and schedule of a method; None for values that the recipe does not set.
 
     Attributes:
-        views: Kind of view -> its policy, or a list of policies, one for each view of an image.
-        backbone: The network that is trained.
-        optimizer: The optimizer and its options.
+        views: Kind of view -> its policy, or a list of policies, one per view of an image.
+        backbone: Network to train, with its options.
+        optimizer: Optimizer and its options.
         batch_size: Number of images per step.
         epochs: Number of passes over the training images.
         warmup: Share of the steps in which the learning rate rises linearly, in [0, 1).
-        clip_norm: The largest norm of the gradient; 0: no clipping.
-        positives: How near in time a frame is that a second view is of; None: views are of one image.
+        clip_norm: Largest norm of the gradient; 0 to disable clipping.
+        positives: Maximum distance in time to the frame that a second view shows; None if views are of one image.
     """
 
     views: dict[str, Policy] = Field(default_factory=dict)
@@ -86,13 +86,13 @@ class Settings(Checked):
     positives: Positives | None = None
 
     def over(self, base: "Settings") -> "Settings":
-        """Return these settings, and a base's where these say nothing; views are taken kind by kind."""
+        """Return these settings, with missing values taken from `base`; views are merged kind by kind."""
         said = {name: value for name, value in self if value is not None}
         return base.model_copy(update={**said, "views": {**base.views, **self.views}})
 
 
 class Overrides(BaseModel):
-    """Options of each part that change a recipe's own, or with another `name` a choice that replaces it."""
+    """Options that change those of a recipe's parts; with another `name`, they replace the part."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -102,11 +102,11 @@ class Overrides(BaseModel):
 
 
 class Small(Overrides, Settings):
-    """What is different in the size `small`."""
+    """Differences of a recipe in the size `small`."""
 
 
 class Registered(Parts, Settings):
-    """What a plugin registers: the paper's parts and settings, and what is different in the size `small`."""
+    """Recipe as a plugin registers it: the paper's parts and settings, and the differences in the size `small`."""
 
     small: Small = Small()
 
@@ -123,7 +123,7 @@ class Registered(Parts, Settings):
 SMALL = Settings.model_validate(
     {
         "views": {
-            # SimCLR's for photographs of 32 px (2002.05709, appendix B.9): color jitter of half its strength, no blur
+            # as SimCLR for photographs of 32 px (2002.05709, appendix B.9): colour jitter at half strength, no blur
             "global": {
                 "size": 32,
                 "random_resized_crop": {"p": 1.0, "scale": [0.2, 1.0], "ratio": [0.75, 1.333]},
@@ -143,19 +143,19 @@ SMALL = Settings.model_validate(
         "clip_norm": 0.0,
     }
 )
-"""What any method learns small photographs with on a laptop, where its recipe's `small` says nothing else. Its backbone
-and its optimizer are those that offer themselves."""
+"""Default settings of the size `small`, for small photographs on a laptop, where a recipe's `small` does not set them.
+The backbone and the optimizer are those that offer themselves by `small_options`."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """A recipe with the overrides of params.yaml: all that a run learns from and with.
+    """Recipe with the overrides of params.yaml.
 
     Attributes:
-        recipe: The parts.
-        pretrain: The section `pretrain` with values in place of the word `recipe`.
-        views: Kind of view -> policy, as the recipe has them in its size; what params.yaml says of views is merged in
-            by `resolve_views`.
+        recipe: Parts of the recipe.
+        pretrain: Section `pretrain`, with values instead of the word `recipe`.
+        views: Kind of view -> policy of the recipe in the chosen size. `resolve_views` merges in the views of
+            params.yaml.
     """
 
     recipe: Recipe
@@ -164,13 +164,13 @@ class Method:
 
 
 def method_of(registry: Registry, section: PretrainSection) -> Method:
-    """Return the method of params.yaml: its recipe in the size that it asks for, with all overrides merged in.
+    """Return the method of params.yaml: its recipe in the chosen size, with all overrides merged in.
 
-    An override of a part with another `name` replaces that part; without one it changes options of the recipe's own.
+    An override with another `name` replaces the part; otherwise it changes options of the recipe's part.
 
     Raises:
-        ConfigError: Unknown recipe, one that is not well-formed, an override of a part that is not there, or a value
-            that is left to a recipe which does not say it.
+        ConfigError: The recipe is unknown or malformed, an override is for a part that the recipe does not have, or a
+            value is left to a recipe that does not set it.
     """
     parts, settings = said_by(registry, section.recipe, section.recipe_size)
     if (named := named_weights(registry, section.init)) and section.backbone == RECIPE:
@@ -182,10 +182,10 @@ def method_of(registry: Registry, section: PretrainSection) -> Method:
 
 
 def said_by(registry: Registry, name: str, size: Size) -> tuple[dict[str, Choice], Settings]:
-    """Return what a recipe says in one of its sizes, without params.yaml: its parts by kind, and its settings.
+    """Return a recipe's parts, by kind, and its settings in one of its sizes, without the overrides of params.yaml.
 
     Raises:
-        ConfigError: Unknown recipe, or one that is not well-formed.
+        ConfigError: The recipe is unknown or malformed.
     """
     where = f"recipe '{name}'"
     try:
@@ -199,30 +199,30 @@ def said_by(registry: Registry, name: str, size: Size) -> tuple[dict[str, Choice
 
 
 def resolve(registry: Registry, section: PretrainSection) -> Recipe:
-    """Return the parts of the method of params.yaml alone; see `method_of`."""
+    """Return only the parts of the method of params.yaml; see `method_of`."""
     return method_of(registry, section).recipe
 
 
 def resolve_views(method: Method, written: Mapping[str, Policy | str] | str) -> dict[str, Policy]:
-    """Return the policies of a run: those of params.yaml, and the recipe's where it says so.
+    """Return the policies of a run: those of params.yaml, and the recipe's where params.yaml leaves them to it.
 
     Args:
-        method: The method, with the recipe's own views.
-        written: The value of `augment.views`: kind -> policy or the word `recipe`, or that word alone.
+        method: Method, with the views of its recipe.
+        written: Value of `augment.views`: kind -> policy or the word `recipe`, or that word alone.
 
     Raises:
-        ConfigError: The recipe has no views, or not of that kind.
+        ConfigError: The recipe has no views, or none of that kind.
     """
     where = f"recipe '{method.recipe.name}' in the size '{method.pretrain.recipe_size}'"
     if isinstance(written, str):
         if not method.views:
-            raise ConfigError(f"augment.views: {where} has no views of its own: write them out.")
+            raise ConfigError(f"augment.views: {where} has no views. Write them out.")
         return dict(method.views)
     for kind, policy in written.items():
         if isinstance(policy, str) and kind not in method.views:
             known = ", ".join(method.views) or "none"
             raise ConfigError(
-                f"augment.views.{kind}: {where} has no views of this kind (it has: {known}): write it out."
+                f"augment.views.{kind}: {where} has no views of this kind (it has: {known}). Write the policy out."
             )
     return {kind: method.views[kind] if isinstance(policy, str) else policy for kind, policy in written.items()}
 
@@ -230,12 +230,12 @@ def resolve_views(method: Method, written: Mapping[str, Policy | str] | str) -> 
 def suited(
     views: Mapping[str, Policy], written: Mapping[str, Policy | str] | str, images: ImageSpec
 ) -> dict[str, Policy]:
-    """Return policies for some images: where colours are not known, what a recipe does to them is left out.
+    """Return policies that suit the images: if their colours are unknown, a recipe's operations on colours are removed.
 
     Args:
         views: Kind of view -> policy, as `resolve_views` returns them, with operations of plugins built.
-        written: The value of `augment.views`. What it says of colours itself is left to be refused.
-        images: What the images' values mean.
+        written: Value of `augment.views`. Operations on colours that it contains are kept, and refused later.
+        images: Channels and type of the images.
     """
     if images.rgb is not None:
         return dict(views)
@@ -244,9 +244,9 @@ def suited(
 
 
 def _offered(registry: Registry) -> dict[str, Choice | Optimizer | None]:
-    """Return the backbone and the optimizer, the first by name, that offer themselves to recipes in the size `small`.
+    """Return the first backbone and optimizer, by name, that offer themselves to recipes in the size `small`.
 
-    None stands for one that does not.
+    The value is None if none of a kind offers itself.
     """
     models: dict[str, type[Choice | Optimizer]] = {"backbone": Choice, "optimizer": Optimizer}
     found: dict[str, Choice | Optimizer | None] = dict.fromkeys(models)
@@ -258,15 +258,15 @@ def _offered(registry: Registry) -> dict[str, Choice | Optimizer | None]:
 
 
 def _settings(registered: Settings) -> Settings:
-    """Return the settings among all that a recipe says."""
+    """Return only the settings of a registered recipe."""
     return Settings(**{name: getattr(registered, name) for name in Settings.model_fields})
 
 
 def _decided(section: PretrainSection, settings: Settings) -> PretrainConfig:
-    """Return a section with the recipe's values in place of the word.
+    """Return a section with the recipe's values in place of the word `recipe`.
 
     Raises:
-        ConfigError: The recipe does not say a value, or the values do not go together.
+        ConfigError: The recipe does not set a value, or values are incompatible.
     """
     values = {name: getattr(section, name) for name in PretrainConfig.model_fields}
     values["positives"] = section.positives or settings.positives
@@ -275,8 +275,8 @@ def _decided(section: PretrainSection, settings: Settings) -> PretrainConfig:
             values[name] = getattr(settings, name)
             if values[name] is None:
                 raise ConfigError(
-                    f"pretrain.{name}: recipe '{section.recipe}' has no value for it in the size "
-                    f"'{section.recipe_size}': write one."
+                    f"pretrain.{name}: recipe '{section.recipe}' has no value for this key in the size "
+                    f"'{section.recipe_size}'. Set a value."
                 )
     try:
         return PretrainConfig.model_validate(values)
@@ -291,7 +291,7 @@ def _merged(parts: Mapping[str, Choice], overrides: Overrides, key: str, owner: 
         if not override:
             continue
         if base is None and "name" not in override:
-            raise ConfigError(f"{key}.{part}: {owner} has none; name one, or leave it {{}}.")
+            raise ConfigError(f"{key}.{part}: {owner} has none. Name one, or leave it {{}}.")
         kept = base.model_dump() if base and override.get("name", base.name) == base.name else {}
         merged[part] = Choice.model_validate({**kept, **override})
     return merged

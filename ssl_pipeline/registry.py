@@ -1,7 +1,7 @@
-"""Everything that can be chosen by name in params.yaml, who brought it, and which options it takes.
+"""Registry of everything that params.yaml can choose by name, with its origin and its options.
 
-The registry asks plugins through pluggy's hooks: built-in modules, installed plugins, and the project's own files. A
-factory's signature is the schema of its options.
+The registry calls the pluggy hooks of built-in modules, installed plugins, and the project's own files. A factory's
+signature is the schema of its options.
 """
 
 import importlib
@@ -43,12 +43,12 @@ KINDS = {
     "operation": "register_operations",
     "optimizer": "register_optimizers",
 }
-"""Kind of thing -> the hook that adds it."""
+"""Kind of plugin -> hook that registers it."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered factory and where it came from: the module that registered it, and who brought that."""
+    """Registered factory, with the module that registered it and the distribution of that module."""
 
     kind: str
     name: str
@@ -59,17 +59,17 @@ class Entry:
 
     @property
     def family(self) -> bool:
-        """Whether it serves all names that begin with its own."""
+        """Whether the factory serves all names that begin with its own name."""
         return self.name.endswith("/")
 
     def schema(self) -> type[BaseModel]:
-        """Return the pydantic model of the options; see `schema`."""
+        """Return the pydantic model of the options; see `ssl_pipeline.options.schema`."""
         return schema(self.factory, self.kind, self.family)
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A plugin that could not be loaded."""
+    """Plugin that could not be loaded."""
 
     distribution: str
     entry_point: str
@@ -80,7 +80,7 @@ class Failure:
 
 
 class Registry:
-    """Names -> factories. Make one, `load` it, `build` from it; there is no global one."""
+    """Mapping of names to factories. Create one, load plugins, and `build` from it; there is no global registry."""
 
     def __init__(self) -> None:
         self._manager = pluggy.PluginManager(GROUP)
@@ -92,15 +92,15 @@ class Registry:
 
     def load_builtin(self, modules: Iterable[str]) -> None:
         """Load built-in modules, by their full names."""
-        home = metadata.metadata("ssl-pipeline")  # read once: a distribution parses it anew for each question
+        home = metadata.metadata("ssl-pipeline")  # read once: each access parses the metadata again
         for name in modules:
             self.add(importlib.import_module(name), home["Name"], home["Version"])
 
     def load_others(self, folder: Path) -> None:
-        """Load all installed plugins, then those in a folder of the project, which need not be there.
+        """Load all installed plugins, then those in a folder of the project, which need not exist.
 
-        One that cannot be loaded is noted in `failures`; it does not take the others down, whatever it does at import,
-        nor does it change what they find: states that all code shares are set back, and that is noted in `remarks`.
+        A plugin that cannot be loaded is recorded in `failures`. It does not affect other plugins, whatever it does at
+        import: global states that it changes are restored, and recorded in `remarks`.
         """
         from ssl_pipeline.isolation import isolated
 
@@ -108,21 +108,21 @@ class Registry:
             with isolated() as visit:
                 try:
                     self.add(source.load(), source.distribution, source.version)
-                except BaseException as error:  # whatever a stranger's module raises at import is its failure, not ours
+                except BaseException as error:  # a plugin may raise anything at import
                     if visit.interrupted:
                         raise
                     self.failures.append(Failure(source.distribution, source.name, _reason(error)))
             self.remarks += [
-                f"plugin '{source.name}' of {source.distribution} changed {state} at import; that was set back"
+                f"plugin '{source.name}' of {source.distribution} changed {state} at import; this was undone"
                 for state in visit.changed
             ]
 
     def add(self, plugin: object, distribution: str, version: str) -> None:
-        """Register one plugin (a module, usually) and call its hooks. Where one of them fails, none counts.
+        """Register one plugin (usually a module) and call its hooks. If a hook fails, nothing is registered.
 
         Raises:
-            TypeError: It registers what has no plain name or cannot be called, or nothing at all.
-            pluggy.PluginValidationError: It implements a hook that does not exist, or with other parameters.
+            TypeError: The plugin registers an invalid name, something that cannot be called, or nothing at all.
+            pluggy.PluginValidationError: The plugin implements an unknown hook, or one with other parameters.
         """
         self._manager.register(plugin)
         try:
@@ -149,7 +149,7 @@ class Registry:
                 self.remarks.append(conflict)
 
     def entries(self) -> list[Entry]:
-        """Return all entries, by kind and name."""
+        """Return all entries, sorted by kind and name."""
         return sorted(self._entries.values(), key=lambda entry: (list(KINDS).index(entry.kind), entry.name))
 
     def names(self, kind: str) -> list[str]:
@@ -157,17 +157,17 @@ class Registry:
         return [entry.name for entry in self.entries() if entry.kind == kind]
 
     def find(self, kind: str, name: str, key: str = "", others: Sequence[str] = ()) -> Entry:
-        """Return the entry for a name; `torchvision/resnet18` is served by the family `torchvision/`.
+        """Return the entry for a name; the family `torchvision/` serves `torchvision/resnet18`.
 
         Args:
-            kind: A key of `KINDS`.
-            name: The name, as in params.yaml.
-            key: The choice's key in params.yaml, for messages; by default `pretrain.<kind>`.
-            others: Names that may be meant too, and need no plugin.
+            kind: Kind of plugin, a key of `KINDS`.
+            name: Name, as in params.yaml.
+            key: Key of the choice in params.yaml, for messages; "" for `pretrain.<kind>`.
+            others: Further valid names that need no plugin, for the message.
 
         Raises:
-            ConfigError: No such name; the message lists the known ones, the nearest, and plugins that failed to load.
-                Or two plugins register it.
+            ConfigError: The name is unknown, or two plugins register it. The message for an unknown name lists the
+                known names, the nearest one, and plugins that failed to load.
         """
         if (kind, name) in self._conflicts:
             raise ConfigError(self._conflicts[kind, name])
@@ -183,7 +183,7 @@ class Registry:
         raise ConfigError("\n".join(lines))
 
     def _nearest(self, kind: str, name: str, known: Sequence[str]) -> list[str]:
-        """Return names that may be meant: members of families under that very name, or else the most similar name."""
+        """Return likely intended names: members of families with exactly that name, or else the most similar name."""
         families = [entry for entry in self.entries() if entry.kind == kind and entry.family]
         members = {family.name: self._members(family) for family in families}
         if full := [prefix + name for prefix, names in members.items() if name in names]:
@@ -192,13 +192,13 @@ class Registry:
         return get_close_matches(name[:100], [*known, *inside], n=1)
 
     def _members(self, family: Entry) -> list[str]:
-        """Return names in a family; none, and a remark, where a stranger's code fails to list them."""
+        """Return the names in a family; if a plugin's code fails to list them, add a remark and return none."""
         from ssl_pipeline.isolation import isolated
 
         with isolated() as visit:
             try:
                 return [name for name in getattr(family.factory, "members", list)() if isinstance(name, str)]
-            except BaseException as error:  # as at import: its failure, not ours
+            except BaseException as error:  # as at import, a plugin may raise anything
                 if visit.interrupted:
                     raise
                 reason = f"{type(error).__name__}: {brief(error)}"
@@ -208,16 +208,16 @@ class Registry:
         return []
 
     def build(self, kind: str, choice: Choice, key: str = "", **provided: Any) -> Any:
-        """Build what was chosen.
+        """Build the chosen plugin.
 
         Args:
-            kind: A key of `KINDS`.
+            kind: Kind of plugin, a key of `KINDS`.
             choice: Name and options, as in params.yaml.
-            key: The choice's key in params.yaml, for messages; by default `pretrain.<kind>`.
-            **provided: What the pipeline provides, given to the factory where its signature names it.
+            key: Key of the choice in params.yaml, for messages; "" for `pretrain.<kind>`.
+            **provided: Values that the pipeline provides; the factory receives those that its signature names.
 
         Raises:
-            ConfigError: Unknown name or option, wrong type, or a value that the factory refuses (ValueError).
+            ConfigError: The name or an option is unknown, or the factory refuses a type or value (ValueError).
         """
         key = key or f"pretrain.{kind}"
         entry = self.find(kind, choice.name, key)
@@ -231,7 +231,7 @@ class Registry:
             raise ConfigError(f"{key} {choice.name}: {error}") from error
 
     def validate(self, entry: Entry, choice: Choice, key: str = "") -> dict[str, Any]:
-        """Return options with their types coerced, and nothing that the signature does not name; see `build`."""
+        """Return the options with their types converted, and refuse options that the signature does not name."""
         key = key or f"pretrain.{entry.kind}"
         try:
             model = entry.schema()
@@ -248,14 +248,14 @@ class Registry:
 
 
 def _register(entries: list[Entry], kind: str, *origin: str) -> "Register":
-    """Return what a hook is called with."""
+    """Return the function that a hook is called with."""
 
     def register(name: str, factory: "Factory") -> None:
         if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+/?", name) or len(name) > 100:
-            plain = "letters, digits and _ . + -, at most 100, and / at the end of a family's"
-            raise TypeError(f"it registers a {kind} under the name {shown(repr(name), 60)}; names are {plain}")
+            plain = "up to 100 letters, digits and _ . + -, and end with / for a family"
+            raise TypeError(f"it registers a {kind} under the name {shown(repr(name), 60)}; names have {plain}")
         if kind == "operation" and name in Policy.model_fields:
-            raise TypeError(f"it registers operation '{name}', which is a key of every policy: give it another name")
+            raise TypeError(f"it registers operation '{name}', which is a key of every policy: choose another name")
         if not callable(factory):
             raise TypeError(f"it registers {kind} '{name}' as {shown(repr(factory), 60)}, which cannot be called")
         entries.append(Entry(kind, name, factory, *origin))
@@ -264,7 +264,7 @@ def _register(entries: list[Entry], kind: str, *origin: str) -> "Register":
 
 
 def _reason(error: BaseException) -> str:
-    """Say why a plugin could not be loaded."""
+    """Return why a plugin could not be loaded."""
     reason = f"{type(error).__name__}: {shown(str(error), 500)}".removesuffix(": ")
     if isinstance(error, SystemExit):
         return f"it ends Python at import ({reason}): its author must guard the script by `if __name__ == '__main__':`"

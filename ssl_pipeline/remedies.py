@@ -1,6 +1,6 @@
-"""What a message says to do about files that are missing or damaged, and about a run that was stopped.
+"""Instructions in messages about missing or damaged files, and about a run that was stopped.
 
-In a project of DVC it is a stage that makes them again; in a program that calls `ssl_pipeline` there are no stages.
+In a DVC project, a stage makes such files again. A program that calls `ssl_pipeline` has no stages.
 """
 
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ _CALL: ContextVar[tuple[str, str] | None] = ContextVar("_CALL", default=None)
 
 @contextmanager
 def within_call(go_on: str, start_over: str) -> Iterator[None]:
-    """Have messages in a block say what a program does, in which no stage runs.
+    """Let messages inside the block give instructions for a program, in which no stage runs.
 
     Args:
-        go_on: What continues a run, such as "Call pretrain again": the beginning of a sentence.
-        start_over: What makes files that are missing or damaged: the end of one.
+        go_on: Instruction to resume a run, as the beginning of a sentence, such as "Call pretrain again".
+        start_over: Instruction to make missing or damaged files, as the end of a sentence.
     """
     token = _CALL.set((go_on, start_over))
     try:
@@ -28,18 +28,18 @@ def within_call(go_on: str, start_over: str) -> Iterator[None]:
 
 
 def again() -> str:
-    """Return what continues a run that was stopped: the beginning of a sentence."""
+    """Return the instruction to resume a run that was stopped, as the beginning of a sentence."""
     call = _CALL.get()
     return call[0] if call else "Run `dvc repro` again"
 
 
 def make(stage: str) -> str:
-    """Return what makes files of a stage that are missing: the end of a sentence."""
+    """Return the instruction to make missing files of a stage, as the end of a sentence."""
     call = _CALL.get()
     return call[1] if call else f"the stage '{stage}' makes it. Run `dvc repro {stage}` first"
 
 
 def remake(stage: str) -> str:
-    """Return what makes files of a stage again that are damaged: the end of a sentence."""
+    """Return the instruction to remake damaged files of a stage, as the end of a sentence."""
     call = _CALL.get()
     return call[1] if call else f"run `dvc repro --force {stage}`"

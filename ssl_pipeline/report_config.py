@@ -1,4 +1,4 @@
-"""The section `report` of params.yaml."""
+"""Section `report` of params.yaml."""
 
 from typing import Annotated
 
@@ -10,6 +10,6 @@ __all__ = ["ReportConfig"]
 
 
 class ReportConfig(Checked):
-    """The page about a run."""
+    """Settings of the page about a run."""
 
     map_images: Annotated[int, Field(ge=1, le=10_000)]

@@ -1,4 +1,4 @@
-"""An exported backbone as a function from NumPy images to embeddings, and a text tower from texts to embeddings.
+"""Exported backbone as a function from NumPy images to embeddings, and text tower as one from texts to embeddings.
 
 This module needs numpy and onnxruntime, and tokenizers for texts. It imports neither torch nor any training code.
 """
@@ -25,48 +25,50 @@ from ssl_pipeline.text_runtime import TextTower
 __all__ = ["Backbone", "TextTower", "resizing_pixels"]
 
 _BATCH_PIXELS = {"CPUExecutionProvider": 2**18, "OpenVINOExecutionProvider": 2**18, "CUDAExecutionProvider": 2**22}
-"""Pixels that a graph is given at a time, unless one image has more. It holds some 40 bytes for each: on a CPU, what
-fits into its caches is a third faster than sixteen times as much."""
+"""Maximum number of pixels per batch, unless a single image has more. The graph needs about 40 bytes per pixel. On a
+CPU, a batch that fits into the caches is a third faster than one that is sixteen times as large."""
 _BATCH_IMAGES = 256
 
 
 def resizing_pixels(height: int, width: int, size: int) -> int:
-    """Return what counts as the pixels of an image of which a graph makes a square of `size` px.
+    """Return the number of pixels that a graph holds in memory while it resizes an image to a square of `size` px.
 
-    The graph resizes rows before columns. So it holds `size` x `width` pixels of an image that is lower than the
-    square, however few pixels the image has.
+    The graph resizes rows before columns. Therefore it holds `size` x `width` pixels for an image whose height is less
+    than `size`, however few pixels the image has.
     """
     return max(max(height, size) * width, size**2)
 
 
 class Backbone:
-    """A backbone written by the stage export, or another graph that maps each image to a row.
+    """Backbone written by the stage export, or another graph that maps each image to a row.
 
-    Several threads may call an instance at once. Images of one size are embedded together, in batches whose memory is
-    bounded by the number of pixels, not of images. An image that is lower than `size` counts as that high: one of 1 x
-    1,000,000 px takes as much memory as one of `size` x 1,000,000 px.
+    Several threads may call an instance at once. Images of the same size are embedded together, in batches whose memory
+    is bounded by the number of pixels, not of images. An image whose height is less than `size` counts as having that
+    height: 1 x 1,000,000 px take as much memory as `size` x 1,000,000 px.
 
     Args:
-        path: The path of `backbone.onnx`, or of `backbone_maps.onnx`.
-        threads: The number of CPU threads per call; None leaves the choice to onnxruntime.
-        output: The name of the graph's output: "energy" for an `energy.onnx` that takes single images.
-        provider: The execution provider of onnxruntime: "cpu", "cuda" or "openvino"; "auto" takes CUDA where it works,
-            and the CPU elsewhere.
-        max_megapixels: A bound on images that are lower than 4 x `size`, more than 0: they may be a quarter of it /
-            `size` wide, or 8.4 megapixels / `size` where that is more. None takes images of any width.
+        path: Path of `backbone.onnx` or `backbone_maps.onnx`.
+        threads: Number of CPU threads per call; None leaves the choice to onnxruntime.
+        output: Name of the graph's output; "energy" for an `energy.onnx` of single images.
+        provider: Execution provider of onnxruntime: "cpu", "cuda" or "openvino"; "auto" uses CUDA if it works, and the
+            CPU otherwise.
+        max_megapixels: Bound on the width of images whose height is less than 4 x `size`, in megapixels, greater than
+            0. Their width may be up to a quarter of the bound / `size`, or 8.4 megapixels / `size` if that is more.
+            None accepts any width.
 
     Attributes:
-        path: The path of the file.
-        provider: The execution provider that it runs on, in onnxruntime's words, such as CUDAExecutionProvider.
-        images: The images that it takes: channels, type, scale, and what marks a pixel that was not measured.
-        size: The side of the square that the graph resizes images to, px.
-        dim: The length of an embedding; 0 where a row is a single number.
-        map_shapes: Name of a feature map -> its channels, height and width; empty unless it is backbone_maps.onnx.
-        metadata: All metadata of the file: text as it is, other values parsed from JSON.
+        path: Path of the file.
+        provider: Execution provider in use, as onnxruntime names it, such as CUDAExecutionProvider.
+        images: Specification of the images that the graph takes: channels, type, scale, and the mark of unmeasured
+            pixels.
+        size: Side in px of the square to which the graph resizes images.
+        dim: Length of an embedding; 0 if a row is a single number.
+        map_shapes: Name of a feature map -> its channels, height and width; empty unless the file has feature maps.
+        metadata: All metadata of the file: strings unchanged, other values parsed from JSON.
 
     Raises:
         PipelineError: The file is missing, onnxruntime cannot run it, it is not such a graph, or the provider does not
-            work here; the message says what to install.
+            work on this machine; the message says what to install.
 
     Examples:
         >>> from ssl_pipeline.runtime import Backbone
@@ -92,43 +94,43 @@ class Backbone:
         maps = [name for name in names[1][1:] if name.startswith("map_")]
         if names != [["images"], [output, *maps]]:
             raise PipelineError(
-                f"{shown(str(path), 200)} leads from {shown(', '.join(names[0]), 100)} to "
-                f"{shown(', '.join(names[1]), 100)}, and what is needed leads from images to {output}: name "
+                f"{shown(str(path), 200)} maps {shown(', '.join(names[0]), 100)} to "
+                f"{shown(', '.join(names[1]), 100)}, but a graph from images to {output} is needed. Name "
                 f"{_WANTED.get(output, 'another file')} of this pipeline."
             )
         self.images, self.size = _described(self.metadata, path)
         length = outputs[0].shape[1] if len(outputs[0].shape) > 1 else 0
         if not isinstance(length, int):
             raise PipelineError(
-                f"{shown(str(path), 200)} does not say how long its {output} is (it says {shown(str(length), 100)}): "
-                "export the model again with a fixed length."
+                f"{shown(str(path), 200)} does not state the length of its {output} (found {shown(str(length), 100)}). "
+                "Export the model again with a fixed length."
             )
         self.dim = length
         self.map_shapes: dict[str, tuple[int, ...]] = {node.name: tuple(node.shape[1:]) for node in outputs[1:]}
 
     @functools.cached_property
     def thresholds(self) -> dict[str, dict[str, Any]]:
-        """From which `cosine` on images are one or near-duplicates, below which they are novel, and rates of errors.
+        """Cosines from which two images are the same or near-duplicates, or below which an image is novel.
 
-        The names are `same_image`, `near_duplicate` and `novel`, as far as the stage export could tell them;
-        `ssl_pipeline.curation.thresholds` says how.
+        The keys are `same_image`, `near_duplicate` and `novel`, as far as the stage export could determine them; each
+        value has a `cosine` and rates of errors. `ssl_pipeline.curation.thresholds` explains how they are found.
         """
         found: dict[str, dict[str, Any]] = json.loads(self.metadata.get("thresholds", "{}"))
         return found
 
     @functools.cached_property
     def sha256(self) -> str:
-        """The SHA-256 of the file, in hex."""
+        """SHA-256 of the file, in hex."""
         return sha256_once(self.path)
 
     def __call__(self, images: Sequence[Pixels] | Pixels) -> npt.NDArray[np.float32]:
         """Embed images.
 
         Args:
-            images: Images (H, W, C) of any sizes, of the model's channels and type, or an array of them (N, H, W, C).
+            images: Images (H, W, C) of any size, with the model's channels and type, or an array (N, H, W, C).
 
         Returns:
-            (N, dim) float32, a row for each image; of unit length unless `export.l2_normalize` was off.
+            float32 array (N, dim), one row per image; rows have unit norm unless `export.l2_normalize` was off.
 
         Raises:
             PipelineError: An image has other channels or another type, or is too wide for its height; the message names
@@ -143,21 +145,21 @@ class Backbone:
         return found
 
     def maps(self, images: Sequence[Pixels] | Pixels) -> dict[str, npt.NDArray[np.float32]]:
-        """Return the feature maps of images, by `backbone_maps.onnx`.
+        """Return the feature maps of images, computed by `backbone_maps.onnx`.
 
         Args:
-            images: The images, as for embeddings.
+            images: Images, as for embeddings.
 
         Returns:
-            Name of a map, such as map_3 -> (N, C, h, w) float32, all in memory; `map_shapes` has C, h and w, and `maps`
-            in the metadata says what they are.
+            Name of a map, such as map_3 -> float32 array (N, C, h, w), all in memory; `map_shapes` has C, h and w, and
+            `maps` in the metadata describes the maps.
 
         Raises:
-            PipelineError: The file has no maps, or does not take an image.
+            PipelineError: The file has no maps, or refuses an image.
         """
         if not self.map_shapes:
             raise PipelineError(
-                f"{shown(str(self.path), 200)} returns no feature maps: export with `export.outputs: [embedding, "
+                f"{shown(str(self.path), 200)} returns no feature maps. Export with `export.outputs: [embedding, "
                 "maps]`, and name backbone_maps.onnx."
             )
         self._check_all(images)
@@ -172,17 +174,17 @@ class Backbone:
         """Refuse an image that the model does not take.
 
         Args:
-            image: The image.
-            name: The name of the image, for the message.
+            image: Image (H, W, C).
+            name: Name of the image, for the message.
 
         Raises:
-            PipelineError: It has another shape or type, or is too wide for its height.
+            PipelineError: The image has another shape or type, or is too wide for its height.
         """
         wanted, shape = self.images, getattr(image, "shape", None)
         if shape is None:
-            raise PipelineError(f"{name} is of type {type(image).__name__}, and the model expects arrays: {wanted}.")
+            raise PipelineError(f"{name} is of type {type(image).__name__}, but the model expects arrays: {wanted}.")
         if len(shape) != 3 or shape[2] != wanted.channels or image.dtype != wanted.dtype or 0 in shape:
-            raise PipelineError(f"{name} is {image.dtype} {shape}, and the model expects {wanted}: (H, W, C).")
+            raise PipelineError(f"{name} is {image.dtype} {shape}, but the model expects {wanted}: (H, W, C).")
         bound = self._max_megapixels
         if bound is not None and (reason := too_wide(shape[0], shape[1], self.size, bound)):
             raise PipelineError(f"{name} cannot be embedded: {reason}.")
@@ -192,7 +194,7 @@ class Backbone:
             self.check(image, f"images[{number}]")
 
     def _batches(self, images: Sequence[Pixels] | Pixels) -> Iterator[list[int]]:
-        """Return the places of images that are embedded together: of one shape, and of so many pixels."""
+        """Yield the positions of images to embed together: of one shape, with a bounded number of pixels."""
         places: dict[tuple[int, ...], list[int]] = {}
         for place, image in enumerate(images):
             places.setdefault(image.shape, []).append(place)
@@ -203,15 +205,15 @@ class Backbone:
 
 
 _WANTED = {"embedding": "a backbone.onnx", "energy": "an energy.onnx of single images, as `denoise` has it,"}
-"""Output -> the file that has it, for messages."""
+"""Output -> description of the file that has it, for messages."""
 
 
 def _described(metadata: dict[str, str], path: object) -> tuple[ImageSpec, int]:
-    """Return the images of a graph, and the side that it resizes them to."""
+    """Return the specification of a graph's images, and the side to which it resizes them."""
     try:
         return images_of(metadata), int(metadata["size"])
     except (KeyError, ValueError, TypeError) as error:
         raise PipelineError(
-            f"{shown(str(path), 200)} does not say which images it takes ({brief(repr(error))}): it was not "
-            "written by the stage export."
+            f"{shown(str(path), 200)} does not state which images it takes ({brief(repr(error))}), so it was not "
+            "written by the stage export. Name a file that export wrote."
         ) from error

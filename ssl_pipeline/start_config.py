@@ -1,4 +1,4 @@
-"""The keys of section `pretrain` that say what a run starts from, and what keeps a given start from being ruined."""
+"""Keys of the section `pretrain` that choose the initial weights and protect pretrained weights."""
 
 from typing import Annotated, Any, Literal
 
@@ -11,7 +11,7 @@ __all__ = ["Normalisation", "StartSection"]
 
 
 class Normalisation(Checked):
-    """What images are normalised by: the mean and the standard deviation of each channel, of the full scale."""
+    """Mean and standard deviation by which each channel is normalised, as shares of the full scale."""
 
     mean: Annotated[tuple[float, ...], Field(min_length=1)]
     std: Annotated[tuple[Positive, ...], Field(min_length=1)]
@@ -26,24 +26,25 @@ class Normalisation(Checked):
     @model_validator(mode="after")
     def _each_channel_has_both(self) -> "Normalisation":
         if len(self.mean) != len(self.std):
-            raise ValueError(f"mean has {len(self.mean)} values and std {len(self.std)}: give one of each per channel")
+            raise ValueError(f"mean has {len(self.mean)} values and std {len(self.std)}: write one of each per channel")
         return self
 
 
 class StartSection(Checked):
-    """Where the weights come from. Defaults are left out of what is written, as files of earlier versions lack them.
+    """Settings of the initial weights. Defaults are not serialised, because files of earlier versions lack them.
 
     Attributes:
-        init_licence: The licence of the weights of a file; None: not stated.
-        normalisation: How images are normalised where weights are given: `start`, as they were trained; `pool`, by the
-            statistics of the images that are learned from; or by values.
-        settle_norms: Whether running statistics of batch norms are computed anew before the first step, where weights
-            are given.
-        freeze_norms: Whether batch norms of given weights normalise by the statistics that were given, in training too.
-        freeze_epochs: Number of epochs at the beginning in which the backbone does not learn, and its heads do.
-        layer_decay: Learning rate of each of the backbone's layers as a share of that of the layer after it, in (0, 1].
-        ema: Decay per step of the moving average of the weights that ships, in [0, 1); 0: the weights themselves do.
-        ship: Whose weights ship: those of the `last` step, or of the `best` one on held-out images.
+        init_licence: Licence of the weights in a file; None if not stated.
+        normalisation: Normalisation of images with pretrained weights: `start`, as the weights were trained; `pool`, by
+            the statistics of the pool; or by values.
+        settle_norms: Whether to recompute the running statistics of pretrained batch norms before the first step.
+        freeze_norms: Whether pretrained batch norms normalise by the statistics stored with their weights, in training
+            as well.
+        freeze_epochs: Number of epochs at the beginning in which only the heads learn and the backbone is frozen.
+        layer_decay: Learning rate of each layer of the backbone as a share of that of the next layer, in (0, 1].
+        ema: Decay per step, in [0, 1), of a moving average of the weights, which ships; 0 to ship the weights
+            themselves.
+        ship: Step whose weights ship: `last`, or the `best` one on held-out images.
     """
 
     init_licence: Annotated[str | None, Field(min_length=1, max_length=200, exclude_if=lambda value: value is None)] = (

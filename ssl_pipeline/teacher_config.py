@@ -1,4 +1,4 @@
-"""The option `teacher` of pretext tasks that are taught by another encoder."""
+"""Option `teacher` of pretext tasks that learn from another encoder."""
 
 from typing import Annotated, Self
 
@@ -14,17 +14,17 @@ _Std = tuple[Positive, Positive, Positive]
 
 
 class Teacher(Rival):
-    """Another encoder that teaches: a path ending in .onnx or .safetensors, or a backbone with published weights.
+    """Encoder that teaches: a path ending in .onnx or .safetensors, or the name of a backbone with published weights.
 
-    A file of this project says itself what it takes. Of others, what cannot be read from the file is stated: `{weights:
-    x.onnx, size: 224, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}`.
+    A file of this project describes its images itself. For other files, state what cannot be read from the file:
+    `{weights: x.onnx, size: 224, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}`.
 
     Attributes:
-        weights: The path, or the name of the backbone.
-        backbone: The network, where a .safetensors file holds its weights alone.
-        size: The side of the images that it takes, px; None: the file says it.
-        mean: The mean of red, green and blue in [0, 1] that its images are normalised by; None: the file says it.
-        std: Their standard deviations, which go with the mean.
+        weights: Path of the file, or name of the backbone.
+        backbone: Network of a .safetensors file that contains only weights.
+        size: Side in px of the images that the encoder takes; None to read it from the file.
+        mean: Mean of red, green and blue, in [0, 1], by which images are normalised; None to read it from the file.
+        std: Standard deviations of red, green and blue; required if `mean` is set.
 
     Examples:
         >>> Teacher.model_validate("teachers/large.onnx").weights
@@ -40,5 +40,5 @@ class Teacher(Rival):
     @model_validator(mode="after")
     def _mean_and_std_go_together(self) -> Self:
         if (self.mean is None) != (self.std is None):
-            raise ValueError("mean and std go together: state both, or neither")
+            raise ValueError("mean and std belong together: set both or neither")
         return self

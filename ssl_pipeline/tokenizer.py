@@ -1,11 +1,11 @@
-"""Captions as tokens: a byte-level byte-pair encoding, trained on the captions of a pool, as one file.
+"""Captions as tokens: byte-level byte-pair encoding, trained on the captions of a pool and stored in one file.
 
-Every text can be encoded, as its bytes are what is encoded. Letters become small ones, accents are composed (NFC), and
-a run of white space becomes one space; a start and an end token enclose the text. The file is one of the library
-`tokenizers`, and does all of this by itself, with truncation and padding, wherever it is loaded.
+Every text can be encoded, because the encoding works on bytes. Letters are lower-cased, accents are composed (NFC), and
+each run of white space becomes one space; a start and an end token enclose the text. The file is in the format of the
+library `tokenizers`, and does all of this, with truncation and padding, wherever it is loaded.
 
-Sources: byte-pair encoding: Sennrich et al. 2016 (1508.07909); of bytes, with the splitting into words that is used
-here: GPT-2 (Radford et al. 2019); small letters, start and end: CLIP (2103.00020), section 2.4.
+Sources: byte-pair encoding: Sennrich et al. 2016 (1508.07909); on bytes, with the splitting into words that is used
+here: GPT-2 (Radford et al. 2019); lower case, start and end tokens: CLIP (2103.00020), section 2.4.
 """
 
 import functools
@@ -25,27 +25,28 @@ __all__ = ["END", "PADDING", "START", "TOKENIZER", "Encoded", "Tokenizer", "norm
 
 TOKENIZER = "tokenizer.json"
 PADDING, START, END = 0, 1, 2
-"""The ids of the tokens that are no text."""
+"""Ids of the special tokens, which do not represent text."""
 
 LEAST_VOCABULARY, LEAST_CONTEXT = 256 + 3, 3
-"""All bytes and the tokens that are no text; a start, a token of text and an end."""
+"""Smallest vocabulary: all bytes and the special tokens. Smallest context: a start, a token of text and an end."""
 
 _NO_TEXT = ("<padding of text>", "<start of text>", "<end of text>")
-"""Their names hold a space, which no token of text has (it is written Ġ), so that no text can become one of them."""
-_LONGEST_TOKEN = 32  # characters; words are shorter, and what is longer is read by a merge of many captions' rubbish
+"""Names of the special tokens. They contain a space, which no token of text does (it is written Ġ), so that no text can
+become one of them."""
+_LONGEST_TOKEN = 32  # characters; words are shorter, and longer tokens would be learned from garbage in captions
 
 
 _WHITE_SPACE = re.compile(r"[^\S\x1c-\x1f]+")
-"""What Unicode calls white space, and the library with it; Python counts four separators of old as well."""
+"""White space by the definition of Unicode and of the library; Python's also includes four old separators."""
 
 
 class Encoded(NamedTuple):
-    """Texts as a text tower reads them.
+    """Texts in the form that a text tower reads.
 
     Attributes:
-        tokens: (n, L) int64, the ids of tokens: a start, the text, an end, and padding up to L.
-        mask: (n, L) int64, 1 where there is a token and 0 where there is padding.
-        truncated: (n,) bool, whether the end of a text was cut off.
+        tokens: Ids of tokens, int64 (n, L): a start, the text, an end, and padding up to L.
+        mask: Mask of the tokens, int64 (n, L): 1 for a token, 0 for padding.
+        truncated: Flags, bool (n,): whether the end of a text was cut off.
     """
 
     tokens: npt.NDArray[np.int64]
@@ -54,13 +55,13 @@ class Encoded(NamedTuple):
 
 
 class Tokenizer:
-    """Encodes texts, as its file says.
+    """Encoder of texts, as defined by its file.
 
     Args:
-        library: The tokenizer of the library, which truncates and pads to one length.
+        library: Tokenizer of the library, which must truncate and pad to the same length.
 
     Raises:
-        ValueError: It does not truncate or does not pad, or not to one length.
+        ValueError: The tokenizer does not truncate, does not pad, or does so to different lengths.
 
     Examples:
         >>> tokenizer = train(["a red bicycle", "a green bicycle"], vocabulary=300, context=8)
@@ -82,7 +83,8 @@ class Tokenizer:
         """Read a tokenizer from its file.
 
         Raises:
-            ValueError: The file is no such tokenizer; the message goes on from the file's name.
+            ValueError: The file does not contain such a tokenizer; the message continues a sentence that begins with
+                the file's name.
         """
         return cls.of(path.read_text(encoding="utf-8"))
 
@@ -91,7 +93,8 @@ class Tokenizer:
         """Return the tokenizer that the content of a file describes.
 
         Raises:
-            ValueError: The content describes none; the message goes on from the file's name.
+            ValueError: The content does not describe such a tokenizer; the message continues a sentence that begins
+                with the file's name.
         """
         import tokenizers
 
@@ -99,21 +102,21 @@ class Tokenizer:
             return cls(tokenizers.Tokenizer.from_str(content))
         except ValueError:
             raise
-        except Exception as error:  # the library raises no narrower one
-            raise ValueError(f"is no file of a tokenizer ({error})") from error
+        except Exception as error:  # the library raises nothing more specific
+            raise ValueError(f"is not a tokenizer file ({error})") from error
 
     @property
     def json(self) -> str:
-        """The content of its file."""
+        """Content of the tokenizer's file."""
         return str(self._library.to_str(pretty=True))
 
     @property
     def size(self) -> int:
-        """The number of entries of its vocabulary, those that are no text among them."""
+        """Number of entries of the vocabulary, including special tokens."""
         return int(self._library.get_vocab_size())
 
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """Encode texts, which may be any: (n, L), where L is `context`."""
+        """Encode any texts as arrays (n, L), where L is `context`."""
         read = [_beginning(text, self.context) for text in texts]
         found = self._library.encode_batch([_encodable(text) for text, _ in read])
         shape = len(texts), self.context
@@ -124,22 +127,22 @@ class Tokenizer:
 
 
 def normalised(text: str) -> str:
-    """Return a text as a tokenizer reads it: in small letters, composed, and with single spaces."""
+    """Return a text as a tokenizer reads it: in lower case, composed (NFC), and with single spaces."""
     found: str = _normalizer().normalize_str(_encodable(text))
     return found
 
 
 def train(captions: Iterable[str], vocabulary: int, context: int) -> Tokenizer:
-    """Train a tokenizer on captions: the same bytes in every process, whatever the order of the captions.
+    """Train a tokenizer on captions. It has the same bytes in every process, whatever the order of the captions.
 
     Args:
-        captions: The captions. A repeated one counts as often as it is there.
-        vocabulary: The most entries of the vocabulary, at least 259: all bytes, and three that are no text. Few
-            captions fill fewer.
-        context: L, the number of tokens of a text with its start and its end, at least 3.
+        captions: Captions; each repetition counts.
+        vocabulary: Maximum number of entries of the vocabulary, at least 259: all bytes and three special tokens. A
+            small number of captions fills fewer entries.
+        context: Number L of tokens of a text, including its start and end, at least 3.
 
     Raises:
-        ValueError: A number is too small.
+        ValueError: `vocabulary` or `context` is too small.
     """
     from tokenizers import models, pre_tokenizers, processors, trainers
 
@@ -159,7 +162,7 @@ def train(captions: Iterable[str], vocabulary: int, context: int) -> Tokenizer:
     library.train_from_iterator((_encodable(_beginning(caption, context)[0]) for caption in captions), trainer)
     model = json.loads(library.to_str())["model"]
     merges = [(first, second) for first, second in model["merges"]]
-    # once more without the tokens that are no text as texts to look for: a caption may hold their names
+    # rebuild it without searching texts for special tokens, because a caption may contain their names
     library = _encoder_of_bytes(models.BPE(vocab=model["vocab"], merges=merges))
     named = [(name, model["vocab"][name]) for name in _NO_TEXT]
     start, end = _NO_TEXT[START], _NO_TEXT[END]
@@ -195,9 +198,9 @@ def _normalizer() -> Any:
 
 
 def _beginning(text: str, context: int) -> tuple[str, bool]:
-    """Return what of a text can become one of `context` tokens, and whether more was cut off.
+    """Return the part of a text that `context` tokens can cover, and whether anything was cut off.
 
-    Without this, a text of megabytes would be encoded for half a minute, of which a few tokens are read.
+    Without this, encoding a text of megabytes would take half a minute, though only a few tokens are read.
     """
     most = context * _LONGEST_TOKEN
     if len(text) <= most:
@@ -207,5 +210,5 @@ def _beginning(text: str, context: int) -> tuple[str, bool]:
 
 
 def _encodable(text: str) -> str:
-    """Return a text with question marks in place of what no UTF-8 has: halves of surrogate pairs."""
+    """Return a text with question marks in place of lone surrogates, which UTF-8 cannot represent."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""Values that people write, checked: what is wrong is told by its key, in lines of bounded length."""
+"""Validation of values that users write. Mistakes are reported by key, in lines of bounded length."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ from ssl_pipeline.terminal import shown
 
 __all__ = ["Checked", "OrWord", "explain", "hint", "number_or", "renamed"]
 
-MAX_LINES = 20  # of mistakes
+MAX_LINES = 20  # mistakes to report
 
 
 class Checked(BaseModel):
-    """Values that are set once: no unknown key, no infinity, and no true or false where a number is wanted."""
+    """Frozen model without unknown keys, without infinity, and without true or false in place of a number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -38,7 +38,7 @@ class Checked(BaseModel):
 
 
 def number_or(word: str) -> BeforeValidator:
-    """Refuse all but that word and whole numbers of 1 or more, in one sentence instead of one for each alternative."""
+    """Refuse everything but a word and integers from 1, with one message instead of one per alternative."""
 
     def check(value: Any) -> Any:
         if value == word or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
@@ -49,7 +49,7 @@ def number_or(word: str) -> BeforeValidator:
 
 
 def renamed(old: str, new: str) -> BeforeValidator:
-    """Answer a word of an earlier version by the one that replaced it."""
+    """Refuse a word of an earlier version, with a message that names its replacement."""
 
     def check(value: Any) -> Any:
         if value == old:
@@ -61,18 +61,18 @@ def renamed(old: str, new: str) -> BeforeValidator:
 
 @dataclass(frozen=True)
 class OrWord:
-    """Marks a field that holds a value or a word: `epochs: Annotated[int | Literal["recipe"], OrWord("recipe")]`.
+    """Marker of a field that holds a value or a word: `epochs: Annotated[int | Literal["recipe"], OrWord("recipe")]`.
 
-    What is not the word is checked as a value alone, so that a mistake is told once, not once for each alternative.
+    Anything but the word is checked only as a value, so that a mistake is reported once, not once per alternative.
 
     Attributes:
-        word: The word.
+        word: Word that the field accepts instead of a value.
     """
 
     word: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Return the schema of the first alternative of a union, around which the word passes as it is."""
+        """Return the schema of the first alternative of a union, extended to pass the word unchanged."""
         value = handler.generate_schema(get_args(source)[0])
 
         def passing(given: Any, go_on: Any) -> Any:
@@ -83,7 +83,7 @@ class OrWord:
 
 
 def _became_a_number(value: Any, result: Any) -> bool:
-    """Return whether true or false was taken for 1 or 0, also in lists and mappings; models check their own values."""
+    """Return whether true or false was read as 1 or 0, also in lists and mappings; models check their own values."""
     if isinstance(value, bool):
         return isinstance(result, int | float) and not isinstance(result, bool)
     if isinstance(value, dict) and isinstance(result, dict):
@@ -94,13 +94,13 @@ def _became_a_number(value: Any, result: Any) -> bool:
 
 
 def hint(name: str, known: Collection[str], likeness: float = 0.6) -> str:
-    """Return a question that names the known name most like an unknown one; "" if none is as much alike, in [0, 1]."""
-    near = get_close_matches(name[:100], known, n=1, cutoff=likeness)  # which takes for ever over long texts
+    """Return a question that suggests the most similar known name; "" if no name has that likeness, in [0, 1]."""
+    near = get_close_matches(name[:100], known, n=1, cutoff=likeness)  # extremely slow on long texts
     return f" Did you mean '{shown(near[0], 100)}'?" if near else ""
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Return one line per mistake: key, what is wrong, what was found; for an unknown key the nearest known one."""
+    """Return one line per mistake: the key, what is wrong, and the value found; for an unknown key, a suggestion."""
     lines = []
     for item in error.errors():
         key = shown(".".join(shown(str(part), 60) for part in item["loc"]), 200)
@@ -123,11 +123,11 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 
 def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Return the keys known where an unknown one was found, by walking the models along its location."""
+    """Return the known keys at the location of an unknown one, by walking the models along its location."""
     current: Any = model
     for part in location[:-1]:
         fields = getattr(current, "model_fields", {})
-        if part not in fields:  # a key of a mapping, such as a kind of view: its value's model is the mapping's
+        if part not in fields:  # a key of a mapping, such as a kind of view; the mapping determines its value's model
             continue
         candidates = [fields[part].annotation]
         while candidates:

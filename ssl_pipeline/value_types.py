@@ -1,4 +1,4 @@
-"""The numbers that params.yaml holds, with their ranges, and its prompts."""
+"""Types of the numbers in params.yaml, with their ranges, and of its prompts."""
 
 from typing import Annotated, Literal
 
@@ -22,7 +22,7 @@ Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 def _with_a_place(prompt: str) -> str:
     if "{}" not in prompt:
-        raise ValueError("must hold {} where the name of a class goes, such as 'a picture of {}'")
+        raise ValueError("must contain {} in place of the class name, such as 'a picture of {}'")
     return prompt
 
 

@@ -1,4 +1,4 @@
-"""What `pretrain.init` may name: files of weights by their endings, and published weights by their backbone."""
+"""Names that `pretrain.init` accepts: weights files by their endings, and published weights by their backbone."""
 
 from typing import TYPE_CHECKING
 
@@ -10,18 +10,18 @@ if TYPE_CHECKING:
 __all__ = ["FILES_OF_WEIGHTS", "PICKLED", "SAFE", "named_weights"]
 
 SAFE = ".safetensors"
-"""The ending of files that hold nothing but tensors."""
+"""Ending of files that contain nothing but tensors."""
 PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".tar")
-"""Endings of files that `torch.save` wrote."""
+"""Endings of files written by `torch.save`."""
 _ENDINGS = (SAFE, *PICKLED)
 FILES_OF_WEIGHTS = "a .safetensors file, or a .pth or .pt file of a state_dict"
-"""The files that weights are read from, in words."""
+"""Description of the files that weights are read from, for messages."""
 
 
 def named_weights(registry: "Registry", init: str) -> str:
-    """Return the name of the backbone whose published weights `pretrain.init` asks for by name; "" for all else.
+    """Return the name of the backbone whose published weights `pretrain.init` names; "" for anything else.
 
-    `FAMILY/NAME.TAG` are some of several published weights of `FAMILY/NAME`. A file of that name comes first.
+    `FAMILY/NAME.TAG` selects one of several published weights of `FAMILY/NAME`. A file of that name takes precedence.
     """
     if init.lower().endswith(_ENDINGS):
         return ""

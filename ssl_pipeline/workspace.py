@@ -1,7 +1,8 @@
-"""Where the user works, and where the paths of params.yaml lead.
+"""The user's workspace, and the resolution of paths in params.yaml.
 
-`dvc exp run --queue` and `--temp` run a copy of what git knows, in `.dvc/tmp/exps/tmp...`, and delete it afterwards.
-What git does not know (a folder of images) and what has to outlive the copy (checkpoints) stays in the workspace.
+`dvc exp run --queue` and `--temp` run in a copy of the files that git tracks, in `.dvc/tmp/exps/tmp...`, and delete the
+copy afterwards. Files that git does not track (a folder of images) or that must outlive the copy (checkpoints) stay in
+the workspace.
 """
 
 import os
@@ -13,13 +14,13 @@ from ssl_pipeline.terminal import shown
 __all__ = ["PRODUCTS", "find_path", "seen_from", "workspace"]
 
 PRODUCTS = ("data/ingested", "data/augmented", "models", "reports", ".work")
-"""Folders that the stages write to, in the folder of params.yaml."""
+"""Folders that the stages write to, relative to the folder of params.yaml."""
 
 _COPY_FOLDERS = (".dvc", "tmp", "exps")
 
 
 def workspace() -> Path:
-    """Return the folder that the user works in: the current one, as `.`, or the one that DVC copied it from."""
+    """Return the user's folder: the current folder, as `.`, or the one from which DVC copied it."""
     here = Path.cwd()
     for copy in (here, *here.parents):
         if copy.parent.parts[-len(_COPY_FOLDERS) :] == _COPY_FOLDERS:
@@ -30,15 +31,15 @@ def workspace() -> Path:
 
 
 def find_path(path: str, key: str) -> Path:
-    """Return where a path of params.yaml leads; the file or folder need not be there.
+    """Resolve a path of params.yaml; the file or folder need not exist.
 
     Args:
-        path: An absolute path, one that begins with `~`, or one relative to the folder of params.yaml. What a copy made
-            by DVC lacks is looked for in the workspace.
-        key: The key in params.yaml, for messages.
+        path: Path that is absolute, begins with `~`, or is relative to the folder of params.yaml. A path that a copy
+            made by DVC lacks is looked up in the workspace.
+        key: Key in params.yaml, for messages.
 
     Raises:
-        ConfigError: Nothing can have that name.
+        ConfigError: The path is empty or cannot be resolved.
     """
     if not path.strip():
         raise ConfigError(f"{key}: the path is empty. Name a file or a folder.")
@@ -48,16 +49,16 @@ def find_path(path: str, key: str) -> Path:
             return place
         outside = workspace() / place
         return outside if outside.exists() else place
-    except (OSError, RuntimeError) as error:  # a name that is too long, a folder that is closed, no such user
+    except (OSError, RuntimeError) as error:  # a name that is too long, a folder without access, an unknown user
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"{key}: '{shown(path, 200)}' cannot be looked up ({reason}).") from error
 
 
 def seen_from(folder: Path, path: str) -> str:
-    """Return a path as params.yaml in a folder names it: relative where it lies in that folder or beside it.
+    """Return a path as params.yaml should name it: relative if it lies in the folder of params.yaml or beside it.
 
     Args:
-        folder: The folder of params.yaml, absolute.
-        path: An absolute path.
+        folder: Absolute path of the folder of params.yaml.
+        path: Absolute path to name.
     """
     return os.path.relpath(path, folder) if Path(path).is_relative_to(folder.parent) else path

@@ -51,11 +51,11 @@ def test_the_shipped_parameters_are_valid_and_every_value_has_a_comment_or_its_p
         ("pretrain.optimizer.learning_rate", -1, "pretrain.optimizer.learning_rate: Input should be greater than 0"),
         ("pretrain.optimizer.learning_rate", ".nan", "pretrain.optimizer.learning_rate: Input should be"),
         ("pretrain.warmup", 1, "pretrain.warmup: Input should be less than 1 (found 1)"),
-        ("pretrain.warmup_epochs", 4, "pretrain.warmup_epochs: is a share of the run now: write warmup: 0.1 in its "),
-        ("pretrain.warmup_epochs", "recipe", "pretrain.warmup_epochs: is a share of the run now: write warmup: recipe"),
-        ("pretrain.warmup_epochs", ["x"], "pretrain.warmup_epochs: is a share of the run now: write warmup, the share"),
+        ("pretrain.warmup_epochs", 4, "warmup_epochs: is now a share of the run. Replace it by warmup: 0.1."),
+        ("pretrain.warmup_epochs", "recipe", "warmup_epochs: is now a share of the run. Replace it by warmup: recipe"),
+        ("pretrain.warmup_epochs", ["x"], "warmup_epochs: is now a share of the run. Replace it by warmup, a share"),
         *(
-            (f"pretrain.{name}", 4, f"pretrain.{name}: gradients of small batches are not added up: ")
+            (f"pretrain.{name}", 4, f"pretrain.{name}: gradient accumulation is not supported, ")
             for name in ("accumulate", "accumulation_steps", "gradient_accumulation", "accumulate_grad_batches")
         ),
         ("pretrain.backbone", 3, "pretrain.backbone: Input should be a valid dictionary"),
@@ -131,7 +131,7 @@ def test_the_shipped_parameters_are_valid_and_every_value_has_a_comment_or_its_p
             [{"size": 16, "rotatio": {}}],
             "augment.views.global.rotatio: unknown key. Did you mean 'rotation'?",
         ),
-        ("pretrain.positives", 2.0, "pretrain.positives: must name what the number means: write {within: 2.0}"),
+        ("pretrain.positives", 2.0, "pretrain.positives: must state what the number means: write {within: 2.0}"),
         ("pretrain.recipe_size", "embedded", "pretrain.recipe_size: 'embedded' is now called 'small': write small"),
         ("x\x1b[31m" * 10**4, 1, "unknown key"),
     ],
@@ -170,7 +170,7 @@ def test_very_many_mistakes_are_counted(tmp_path: Path, content: dict[str, Any])
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("a: [", "not valid YAML"), ("", "must hold the sections"), ("- 1", "sections")]
+    ("text", "expected"), [("a: [", "not valid YAML"), ("", "must contain the sections"), ("- 1", "sections")]
 )
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str, expected: str):
     path = tmp_path / "params.yaml"
@@ -180,7 +180,7 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str, expecte
 
 
 def test_a_missing_file_is_named(tmp_path: Path):
-    with pytest.raises(ConfigError, match="does not exist: run this in the folder that holds params.yaml"):
+    with pytest.raises(ConfigError, match="does not exist. Run this command in the folder that contains params.yaml"):
         load(tmp_path / "params.yaml")
 
 
@@ -201,8 +201,8 @@ def test_keys_of_an_earlier_version_are_answered_with_their_place_and_never_read
         load(write(tmp_path, content))
     path, lines = tmp_path / "params.yaml", str(caught.value).splitlines()
     assert len(lines) == 11
-    assert f"{path}: augment.canvas: the store has a section of its own now: move it to ingest.canvas." in lines
-    assert lines[-1].startswith(f"{path}: augment.seed: is the seed of views alone now")
+    assert f"{path}: augment.canvas: has moved to the section of the store. Move it to ingest.canvas." in lines
+    assert lines[-1].startswith(f"{path}: augment.seed: is now the seed of the views only")
     content["ingest"] = {"seed": 3}
     with pytest.raises(ConfigError) as caught:
         load(write(tmp_path, content))
@@ -217,6 +217,7 @@ def test_all_that_an_earlier_version_wrote_is_answered_at_once(tmp_path: Path, c
         load(write(tmp_path, content))
     path, lines = tmp_path / "params.yaml", str(caught.value).splitlines()
     assert len(lines) == 13
-    assert lines[10] == f"{path}: ingest.pixels: is a new key: write pixels: rgb8 for what all images became before."
+    added = "ingest.pixels: is a new key. Add pixels: rgb8 to convert all images to 8-bit RGB, as before."
+    assert lines[10] == f"{path}: {added}"
     assert "'embedded' is now called 'small'" in lines[11]
     assert "pretrain.epoch: unknown key" in lines[12]

@@ -50,6 +50,6 @@ def test_a_write_that_failed_without_a_cause_is_taken_for_a_full_disk_only_on_on
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
 def test_a_folder_that_may_not_be_written_to_is_named(number: int, tmp_path: Path):
-    told = "^models cannot be read or written .* grant this user access"
+    told = "^models cannot be read or written .* Grant this user access"
     with pytest.raises(PipelineError, match=told), atomic_file(tmp_path / "file"):
         raise OSError(number, "not for you", "models")

@@ -122,11 +122,11 @@ def test_a_small_recipe_has_the_backbone_and_the_optimizer_that_offer_themselves
 
     section, registry = configured(recipe="bare", **LEFT_TO_THE_RECIPE), bare(Registry())
     with pytest.raises(
-        ConfigError, match=r"pretrain.backbone: recipe 'bare' has no value for it in the size 'small': write"
+        ConfigError, match=r"pretrain.backbone: recipe 'bare' has no value for this key in the size 'small'\. Set"
     ):
         method_of(registry, section)
     registry.add(Backbones(), "another-plugin", "1")
-    with pytest.raises(ConfigError, match=r"pretrain.optimizer: recipe 'bare' has no value for it in the size 'small'"):
+    with pytest.raises(ConfigError, match=r"pretrain.optimizer: recipe 'bare' has no value for this key"):
         method_of(registry, section)
     registry.add(Optimizers(), "a-third-plugin", "1")
     found = method_of(registry, section).pretrain.optimizer.model_dump()
@@ -138,10 +138,10 @@ def test_what_a_recipe_does_not_say_has_to_be_written():
     registry = bare(load_registry())
     section = configured(recipe="bare", recipe_size="paper", epochs="recipe")
     with pytest.raises(
-        ConfigError, match=r"pretrain.epochs: recipe 'bare' has no value for it in the size 'paper': write"
+        ConfigError, match=r"pretrain.epochs: recipe 'bare' has no value for this key in the size 'paper'\. Set"
     ):
         method_of(registry, section)
-    with pytest.raises(ConfigError, match=r"augment.views: recipe 'bare' in the size 'paper' has no views of its own"):
+    with pytest.raises(ConfigError, match=r"augment.views: recipe 'bare' in the size 'paper' has no views\. Write"):
         resolve_views(method_of(registry, configured(recipe="bare", recipe_size="paper")), "recipe")
 
 

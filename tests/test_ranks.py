@@ -9,7 +9,7 @@ from ssl_pipeline import ranks
 from ssl_pipeline.errors import LostRankError
 from tests.pair import second_rank
 
-SAID = "Another process of this run has ended before its time"
+SAID = "Another process of this run has ended early"
 
 
 def test_a_broken_connection_is_a_lost_rank():
@@ -46,7 +46,7 @@ with ranks.joined():
 @pytest.mark.parametrize(
     ("number", "told"),
     [
-        (1, r"^Rank 1 of this run \(counted from 0\) has not been heard of for 1 s: its machine is down or cut off"),
+        (1, r"^Rank 1 of this run \(counted from 0\) has not responded for 1 s: its machine is down or unreachable"),
         (0, r"^Rank 0 of this run, or its torchrun, has not answered at 127\.0\.0\.1:\d+ for 1 s: its machine is down"),
     ],
     ids=["another one", "the one that holds the store"],

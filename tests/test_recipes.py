@@ -85,7 +85,7 @@ def test_the_paper_s_size_is_another_and_overrides_hold_in_both():
         ),
         ({"pretext_task": "rotation", "smal": {}}, r"recipe 'odd': smal: unknown key. Did you mean 'small'"),
         ({"pretext_task": "rotation", "small": {"los": {}}}, r"recipe 'odd': small.los: unknown key. Did you"),
-        ({"pretext_task": "rotation", "small": {"loss": {"margin": 1}}}, r"odd': small.loss: it has none; name"),
+        ({"pretext_task": "rotation", "small": {"loss": {"margin": 1}}}, r"odd': small.loss: it has none. Name"),
         ({"pretext_task": "rotation", "embedded": {}}, r"odd': the key 'embedded' is now called 'small': rename it"),
         ({"pretext_task": "rotation", "warmup_epochs": 4}, r"odd': the key 'warmup_epochs' is now 'warmup', the share"),
         ({"loss": "triplet"}, r"recipe 'odd': pretext_task: missing"),
@@ -105,7 +105,7 @@ def test_a_recipe_that_is_not_well_formed_is_refused_by_its_name(content: dict[s
 
 
 def test_an_override_of_a_part_that_is_not_there_needs_a_name():
-    with pytest.raises(ConfigError, match=r"pretrain.loss: recipe 'rotation' has none; name one"):
+    with pytest.raises(ConfigError, match=r"pretrain.loss: recipe 'rotation' has none\. Name one"):
         resolve(load_registry(), configured(recipe="rotation", loss={"temperature": 1}))
 
 

@@ -40,18 +40,18 @@ def read(tmp_path: Path):
         ([[0, "1"]], "must be pairs of numbers"),
         ([[0, True]], "must be pairs of numbers"),
         ({"0": 1}, "must be pairs of numbers"),
-        ([[0.1, 1]], "the first pair must be of the run's beginning, 0"),
-        ([[float("nan"), 1]], "the first pair must be of the run's beginning, 0"),
-        ([[0, 0.5], [0.6, 0.7], [0.6, 1]], "the shares of the run must rise"),
-        ([[0, 0.5], [0.6, 0.7], [0.5, 1]], "the shares of the run must rise"),
-        ([[0, 0.5], [60, 1]], "the shares of the run must rise, and all be less than 1"),
-        ([[0, 0.5], [10**12, 1]], "the shares of the run must rise, and all be less than 1"),
-        ([[0, 0], [0.5, 1]], "the shares of the side must be more than 0 and at most 1"),
-        ([[0, -0.5], [0.5, 1]], "the shares of the side must be more than 0 and at most 1"),
-        ([[0, 112], [0.5, 1]], "the shares of the side must be more than 0 and at most 1"),
-        ([[0, float("nan")], [0.5, 1]], "the shares of the side must be more than 0 and at most 1"),
+        ([[0.1, 1]], "the first pair must begin at 0, the start of the run"),
+        ([[float("nan"), 1]], "the first pair must begin at 0, the start of the run"),
+        ([[0, 0.5], [0.6, 0.7], [0.6, 1]], "the shares of the run must increase"),
+        ([[0, 0.5], [0.6, 0.7], [0.5, 1]], "the shares of the run must increase"),
+        ([[0, 0.5], [60, 1]], "the shares of the run must increase and be less than 1"),
+        ([[0, 0.5], [10**12, 1]], "the shares of the run must increase and be less than 1"),
+        ([[0, 0], [0.5, 1]], "the shares of the side must be greater than 0 and at most 1"),
+        ([[0, -0.5], [0.5, 1]], "the shares of the side must be greater than 0 and at most 1"),
+        ([[0, 112], [0.5, 1]], "the shares of the side must be greater than 0 and at most 1"),
+        ([[0, float("nan")], [0.5, 1]], "the shares of the side must be greater than 0 and at most 1"),
         ([[0, 0.5], [0.5, 0.9]], "the last share of the side must be 1"),
-        ([[0, 0.5]] * 1000, "the shares of the run must rise"),
+        ([[0, 0.5]] * 1000, "the shares of the run must increase"),
     ],
 )
 def test_what_is_no_schedule_is_refused_with_what_to_write(read, value, words):
@@ -64,7 +64,7 @@ def test_what_is_no_schedule_is_refused_with_what_to_write(read, value, words):
 
 
 def test_a_file_of_an_earlier_version_is_told_what_to_write(read):
-    with pytest.raises(ConfigError, match=r"pretrain\.resolution: is a new key: write resolution: \[\[0, 1\.0\]\]"):
+    with pytest.raises(ConfigError, match=r"pretrain\.resolution: is a new key\. Add resolution: \[\[0, 1\.0\]\]"):
         read(None)
 
 

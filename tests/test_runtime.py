@@ -69,7 +69,7 @@ def test_images_of_16_bits_and_other_bands(tmp_path: Path):
     np.testing.assert_allclose(backbone([image])[0], expected / np.linalg.norm(expected), atol=1e-6)
     assert (backbone.images.channels, backbone.images.dtype, backbone.images.high) == (2, "uint16", 65535)
     with pytest.raises(
-        PipelineError, match=r"images\[1\] is uint8 \(4, 4, 2\), and the model expects 2 bands of uint16"
+        PipelineError, match=r"images\[1\] is uint8 \(4, 4, 2\), but the model expects 2 bands of uint16"
     ):
         backbone([image, image.astype(np.uint8)])
 
@@ -77,11 +77,11 @@ def test_images_of_16_bits_and_other_bands(tmp_path: Path):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((8, 8), np.uint8), r"images\[0\] is uint8 \(8, 8\), and the model expects RGB of uint8"),
+        (np.zeros((8, 8), np.uint8), r"images\[0\] is uint8 \(8, 8\), but the model expects RGB of uint8"),
         (np.zeros((8, 8, 4), np.uint8), r"images\[0\] is uint8 \(8, 8, 4\)"),
         (np.zeros((8, 8, 3), np.uint16), r"images\[0\] is uint16"),
         (np.zeros((0, 8, 3), np.uint8), r"images\[0\] is uint8 \(0, 8, 3\)"),
-        ("photo.jpg", r"images\[0\] is of type str, and the model expects arrays"),
+        ("photo.jpg", r"images\[0\] is of type str, but the model expects arrays"),
     ],
 )
 def test_what_the_model_does_not_take_is_told(model: Path, image: object, message: str):
@@ -112,9 +112,9 @@ def test_what_is_no_backbone_is_told(model: Path, tmp_path: Path):
     with pytest.raises(PipelineError, match="text.onnx is not a graph that onnxruntime"):
         Backbone(text)
     energy = write_graph(tmp_path / "energy.onnx", energy=True)
-    with pytest.raises(PipelineError, match="from images to energy, and what is needed leads from images to embedding"):
+    with pytest.raises(PipelineError, match="maps images to energy, but a graph from images to embedding is needed"):
         Backbone(energy)
-    with pytest.raises(PipelineError, match="leads from images to energy: name an energy.onnx of single images"):
+    with pytest.raises(PipelineError, match="from images to energy is needed. Name an energy.onnx of single images"):
         Backbone(model, output="energy")
     assert Backbone(energy, output="energy")(digit_images(3)).shape == (3,)
 
@@ -128,7 +128,7 @@ def test_a_file_of_an_unknown_operator_set_or_of_strangers_is_told(model: Path, 
     strange = onnx.load(model)
     helper.set_model_props(strange, {})
     (tmp_path / "strange.onnx").write_bytes(strange.SerializeToString())
-    with pytest.raises(PipelineError, match="strange.onnx does not say which images it takes"):
+    with pytest.raises(PipelineError, match="strange.onnx does not state which images it takes"):
         Backbone(tmp_path / "strange.onnx")
 
 
@@ -154,5 +154,5 @@ def test_an_embedding_of_no_fixed_length_is_refused(model: Path, tmp_path: Path)
     del nodes[2]
     graph.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "anything"
     onnx.save(graph, tmp_path / "open.onnx")
-    with pytest.raises(PipelineError, match=r"open\.onnx does not say how long its embedding is"):
+    with pytest.raises(PipelineError, match=r"open\.onnx does not state the length of its embedding"):
         Backbone(tmp_path / "open.onnx")

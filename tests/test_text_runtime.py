@@ -83,10 +83,10 @@ def test_it_says_which_texts_are_not_read_to_their_end(path: Path):
 
 def test_what_is_no_list_of_texts_is_refused(path: Path):
     tower = TextTower(path)
-    with pytest.raises(PipelineError, match="texts is a single text, and the model expects a list"):
+    with pytest.raises(PipelineError, match="texts is a single string, but the model expects a list"):
         tower("a red bicycle")
     for call in (tower, tower.truncated):
-        with pytest.raises(PipelineError, match=r"texts\[1\] is of type bytes, and the model expects texts"):
+        with pytest.raises(PipelineError, match=r"texts\[1\] is of type bytes, but the model expects str"):
             call(["a", b"red"])  # type: ignore[list-item]
 
 
@@ -122,7 +122,7 @@ def test_the_code_of_the_page_on_texts_runs(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_graph_of_images_is_refused(tmp_path: Path):
     path = write_graph(tmp_path / "backbone.onnx")
-    with pytest.raises(PipelineError, match=r"backbone\.onnx takes images, and what is needed takes tokens"):
+    with pytest.raises(PipelineError, match=r"backbone\.onnx is not a text tower: it takes images instead of tokens"):
         TextTower(path)
     with pytest.raises(PipelineError, match="does not exist"):
         TextTower(tmp_path / "text.onnx")

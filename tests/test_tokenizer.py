@@ -104,7 +104,7 @@ def test_the_library_reads_the_file_and_says_the_same(tokenizer: Tokenizer, tmp_
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{}", "is no file of a tokenizer"), ("not json", "is no file"), (None, "does not truncate and pad")],
+    [("{}", "is not a tokenizer file"), ("not json", "is not a tokenizer file"), (None, "does not truncate and pad")],
 )
 def test_another_file_is_refused(content: str | None, message: str):
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""What views are made of the stored images, as data, as graphs and as a picture. No image is decoded for it."""
+"""Write the augmentation policies as data, as ONNX graphs and as a preview, without decoding any image."""
 
 from ssl_pipeline.config import Config
 from ssl_pipeline_stages.command import stage
@@ -7,7 +7,7 @@ from ssl_pipeline_stages.paths import AUGMENTED, STORE
 
 @stage
 def augment(config: Config) -> None:
-    """Say what views are made of the stored images, and prove it as ONNX files."""
+    """Write the augmentation policy, export its views as verified ONNX graphs, and draw a preview."""
     from ssl_pipeline.augment.policy import Policies, check_colours
     from ssl_pipeline.augment.preview import write_preview
     from ssl_pipeline.data.store import open_split

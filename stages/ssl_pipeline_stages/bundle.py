@@ -1,4 +1,4 @@
-"""All that ships in one folder, which proves itself where it runs."""
+"""Everything that ships, in one folder that can be verified on the target machine."""
 
 from ssl_pipeline.config import Config
 from ssl_pipeline_stages.command import stage
@@ -7,7 +7,7 @@ from ssl_pipeline_stages.paths import BUNDLE, EXPORT, FINETUNE, INGESTED, LINEAR
 
 @stage
 def bundle(config: Config) -> None:
-    """Put all that ships into one folder, with a card and what proves it where it runs."""
+    """Collect everything that ships in one folder, with a model card and a script that verifies it."""
     from ssl_pipeline.bundle.drift_reference import reference_in
     from ssl_pipeline.bundle.model_card import read_told
     from ssl_pipeline.bundle.writing import Shipped, write_bundle
@@ -18,8 +18,8 @@ def bundle(config: Config) -> None:
     reference = reference_in(STORE, EXPORT / "backbone.onnx")
     if reference is not None and not reference.resembles_training:
         say(
-            "bundle: validation images differ from training images, and `ssl-pipeline drift` compares with the former: "
-            "images like those of the training may raise an alarm. docs/deploy.md says what to do."
+            "bundle: the validation images differ from the training images. `ssl-pipeline drift` compares with "
+            "validation images, so images like the training images may raise an alarm; see docs/deploy.md."
         )
     names = write_bundle(BUNDLE, shipped, told, reference, triton=config.bundle.triton)
     say(f"bundle: {BUNDLE}, {len(names)} files; its verify.py verifies them on any machine")

@@ -1,4 +1,4 @@
-"""Try everything that a run needs, in seconds, before anything runs."""
+"""Check in seconds, before anything runs, everything that a run needs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # imports torch
     from ssl_pipeline.registry import Registry
 
 IMAGES, SECONDS = 500, 3.0
-"""As many images are looked at, in about that time."""
+"""Maximum number of images to examine, and the approximate time limit for it."""
 
 
 @click.command()
@@ -27,13 +27,13 @@ IMAGES, SECONDS = 500, 3.0
 def check(params: Path) -> None:
     """Check images, names, options, sizes, plugins, a trial export and the disk, and estimate time and memory.
 
-    Nothing is written. All mistakes are told at once; the exit status is 0 where there is none.
+    Nothing is written. All mistakes are reported at once; the exit status is 0 if there are none.
     """
     raise SystemExit(guarded(lambda: _check(params)))
 
 
 class _Report:
-    """Lines, one for each check, and what they amount to."""
+    """Report with one line per check and an exit status."""
 
     def __init__(self) -> None:
         self.status = 0
@@ -41,19 +41,19 @@ class _Report:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Tell what is refused in a block, and go on."""
+        """Report an error that is raised in the block, and continue."""
         try:
             yield
         except PipelineError as error:
             self.status = max(self.status, error.exit_code)
-            if str(error) in self._told:  # a later check has come to the same mistake
+            if str(error) in self._told:  # an earlier check has reported the same mistake
                 return
             self._told.add(str(error))
             lines = [shown(line, 2000) for line in str(error).split("\n")]
             click.echo(click.style(f"{name:8} refused: ", fg="red") + "\n         ".join(lines))
 
     def passed(self, name: str, said: str) -> None:
-        """Tell that a check is passed."""
+        """Report that a check has passed."""
         click.echo(click.style(f"{name:8} ok: ", fg="green") + said)
 
 
@@ -79,9 +79,9 @@ def _check(params: Path) -> None:
         sample = take(images, section.pixels, section.background, IMAGES, SECONDS)
         evidence = examine(sample)
         bad = sum(evidence.rejects.values())
-        said = f"{evidence.labelling.images:,}, of which {evidence.sampled + bad:,} were tried"
+        said = f"{evidence.labelling.images:,} found, {evidence.sampled + bad:,} tried"
         kinds = ", ".join(f"{count:,} {shown(kind, 100)}" for kind, count in sorted(evidence.rejects.items()))
-        said += f" and {bad:,} cannot be used ({kinds})" if bad else ""
+        said += f", {bad:,} unusable ({kinds})" if bad else ""
         classes = evidence.labelling.classes
         labels = counted(classes, "class", "classes") if classes else "no labels"
         report.passed("images", f"{said}; {labels}; {evidence.spec}")
@@ -96,11 +96,11 @@ def _check(params: Path) -> None:
     if built:
         with report.part("export"):
             seconds = checks.check_export(built)
-            report.passed("export", f"{built.card.backbone.name}, whose trial took {seconds:.0f} s")
+            report.passed("export", f"{built.card.backbone.name}, tried in {seconds:.0f} s")
     if built and evidence:
         with report.part("disk"):
             needed, free = room(config, built.task, evidence.labelling.images, evidence.spec)
-            report.passed("disk", f"about {needed / 1e6:,.0f} MB are needed, of {free / 1e9:,.1f} GB that are free")
+            report.passed("disk", f"about {needed / 1e6:,.0f} MB needed, {free / 1e9:,.1f} GB free")
         with report.part("time"):
             _estimate(config, registry, evidence)
     raise SystemExit(report.status)
@@ -116,6 +116,6 @@ def _estimate(config: "Config", registry: "Registry", evidence: "Evidence") -> N
     click.echo("\n" + told_estimates(estimates))
     for stage in estimates:
         if stage.memory > machine.memory or stage.device_memory > (machine.device_memory or float("inf")):
-            lower = "lower finetune.batch_size" if stage.stage == "finetune" else "take smaller views"
+            lower = "lower finetune.batch_size" if stage.stage == "finetune" else "use smaller views"
             smaller = f"set pretrain.micro_batch: {stage.fitting}" if stage.fitting else lower
-            click.echo(f"{stage.stage} may need more memory than there is: {smaller}.")
+            click.echo(f"{stage.stage} may need more memory than this machine has: {smaller}.")

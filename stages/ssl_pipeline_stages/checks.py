@@ -1,4 +1,4 @@
-"""Not a stage of its own: what later stages would refuse is refused before images are decoded for an hour."""
+"""Checks that refuse, before any image is decoded, what later stages would refuse an hour later; not a stage."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -31,18 +31,18 @@ from ssl_pipeline_stages.room import room
 __all__ = ["Built", "build", "check", "check_export", "check_pile", "check_records"]
 
 MANY = 20_000
-"""Images from which on ingest tries the export itself: decoding them takes longer than the trial."""
+"""Number of images from which ingest tries the export first: decoding so many takes longer than the trial."""
 
 
 class Built(NamedTuple):
-    """What pretrain would train, with placeholder statistics.
+    """The model that pretrain would train, with placeholder statistics.
 
     Attributes:
-        task: The task.
-        card: Its card.
-        views: The kinds of views of the run: those of `augment.views`, and the recipe's where it says so; operations of
-            plugins are built.
-        pretrain: The section `pretrain`, with what the recipe sets.
+        task: Pretext task.
+        card: Model card of the task.
+        views: Policies of the run by kind of view: those of `augment.views`, or the recipe's where `augment.views`
+            leaves them to it. Operations of plugins are built.
+        pretrain: Section `pretrain`, with the values that the recipe sets.
     """
 
     task: PretextTask
@@ -52,30 +52,30 @@ class Built(NamedTuple):
 
 
 def check(config: Config) -> Built:
-    """Check all that is known before an image is decoded.
+    """Check everything that can be checked before an image is decoded.
 
-    Initial weights are read as well: a file that does not fit, or published ones that cannot be downloaded, are told
-    now. Files of other encoders must be there, and their backbones must have the names and options that are asked for.
+    Initial weights are read as well, so that a file that does not fit, or published weights that cannot be downloaded,
+    are reported now. Files of other encoders must exist, and their backbones must have valid names and options.
 
     Args:
-        config: The parameters.
+        config: Parameters of the run.
 
     Raises:
-        PipelineError: As the later stage would say it.
+        PipelineError: A check fails; the message is that of the later stage.
     """
     registry = load_registry()
-    used(registry, config)  # of a plugin that is missing it says with what it came
+    used(registry, config)  # if a plugin is missing, the error names the distribution that it came with
     for look in encoders(config, registry):
         look()
     return build(config, registry)
 
 
 def check_pile(config: Config, built: Built, records: Sequence[Record]) -> None:
-    """Check what images ask for, and what is asked of them, before they are decoded.
+    """Check that the images suit the task and that the run fits the disk, before the images are decoded.
 
     Raises:
-        PipelineError: The task learns from captions or times, and there are none; the disk is too small; or the
-            network of a long run cannot be exported.
+        PipelineError: The task learns from captions or times and there are none, the disk is too small, or the network
+            cannot be exported. The export is tried only for a large number of images.
     """
     check_records(built, records)
     room(config, built.task, len(records), RGB8)
@@ -84,10 +84,10 @@ def check_pile(config: Config, built: Built, records: Sequence[Record]) -> None:
 
 
 def check_records(built: Built, records: Sequence[Record]) -> None:
-    """Check that images have captions where a task learns from them, and times where it learns from these.
+    """Check that there are captions if the task learns from captions, and times if it learns from times.
 
     Raises:
-        PipelineError: No image that may be trained on has any.
+        PipelineError: No image that may be trained on has what the task needs.
     """
     refuse_without_times(built.task, built.pretrain, any(record.seconds is not None for record in records))
     seen = [record for record in sift(records).records if record.split in (None, "train")]
@@ -95,15 +95,15 @@ def check_records(built: Built, records: Sequence[Record]) -> None:
 
 
 def build(config: Config, registry: Registry, spec: ImageSpec = RGB8) -> Built:
-    """Build what pretrain will train.
+    """Build the model that pretrain will train.
 
     Args:
-        config: The parameters.
-        registry: The registry.
-        spec: What the images' values mean.
+        config: Parameters of the run.
+        registry: Registry of plugins.
+        spec: Channels and type of the images.
 
     Raises:
-        PipelineError: The parameters do not go together, or not with such images.
+        PipelineError: The parameters are incompatible with each other or with such images.
     """
     method = recipes.method_of(registry, config.pretrain)
     known = config.ingest.pixels.name == "rgb8" or spec != RGB8
@@ -111,7 +111,7 @@ def build(config: Config, registry: Registry, spec: ImageSpec = RGB8) -> Built:
     views = build_operations(registry, recipes.resolve_views(method, config.augment.views))
     refuse_unknown_views(config, views)
     section = config.augment.views
-    if spec.rgb is None:  # as augment does: what a recipe does to colours is left out
+    if spec.rgb is None:  # like the stage augment, leave out a recipe's operations on colours
         left = [kind for kind in views if isinstance(section, str) or section[kind] == RECIPE]
         views |= {kind: views[kind].without_colours() for kind in left}
         check_colours(views, spec)
@@ -125,9 +125,9 @@ def build(config: Config, registry: Registry, spec: ImageSpec = RGB8) -> Built:
 
 
 def check_export(built: Built) -> float:
-    """Try the export; return how many seconds it took.
+    """Try the export, and return its duration in seconds.
 
     Raises:
-        PipelineError: The network cannot be exported, or not exactly.
+        PipelineError: The network cannot be exported, or its graph differs from the torch model.
     """
     return tried(built.task.encoder, built.card)

@@ -1,4 +1,4 @@
-"""Which code each stage depends on: a file for each stage, whose content changes only where that code does."""
+"""Code that each stage depends on: one file of digests per stage, which changes only if that code changes."""
 
 from dataclasses import asdict
 from importlib.metadata import version
@@ -49,7 +49,8 @@ SHAPES_NOTHING = {
         "ssl_pipeline_stages.room",
     ),
 }
-"""Modules that say, wait, refuse, or find files and plugins: no number that a stage writes passes through them."""
+"""Modules that only print, wait, refuse, or find files and plugins. No number that a stage writes passes through them,
+so editing them re-runs nothing."""
 
 DECODERS = {
     "av": "av",
@@ -59,20 +60,20 @@ DECODERS = {
     "pillow-heif": "pillow_heif",
     "tifffile": "tifffile",
 }
-"""Distribution -> module, of the libraries that decode."""
+"""Decoding libraries: distribution -> module."""
 
 TEMPLATES = {"report": "page/templates", "bundle": "bundle/templates"}
-"""Stage -> folder of the core, of templates that shape what it writes."""
+"""Stage -> folder in the core of the templates that shape what the stage writes."""
 
 LEFT_ASIDE = {"ingest": {"ssl_pipeline.augment.policy"}}
-"""Stage -> modules that it reaches through params.yaml as a whole: of the sections of other stages, it uses nothing."""
+"""Stage -> modules that the stage imports only because params.yaml is read as a whole, and never uses."""
 
 
 def used(registry: "Registry", config: Config) -> list[Used]:
-    """Return what pretraining uses, and so all that follows it: its method, and operations of plugins on its views.
+    """Return the plugins that pretraining and all later stages use: those of the method and of its views.
 
     Raises:
-        ConfigError: Something is not there; the message says with what it came, if plugins.lock knows.
+        ConfigError: A plugin is missing. The message names the distribution that it came with, if plugins.lock has it.
     """
     with provenance.missing_is_told(paths.PLUGINS_LOCK):
         return [*provenance.method(registry, config.pretrain), *provenance.operations(registry, config)]
@@ -82,7 +83,7 @@ def source(config: Config) -> "Source":
     """Return the source of images that ingest reads.
 
     Raises:
-        ConfigError: As `used` does.
+        ConfigError: The plugin of the source is missing; see `used`.
     """
     with provenance.missing_is_told(paths.PLUGINS_LOCK):
         return load_source(config.ingest.source)
@@ -94,7 +95,7 @@ def training_code(used: list[Used]) -> dict[str, str]:
 
 
 def decoding(canvas: "Canvas") -> dict[str, object]:
-    """Return what decoded images depend on, besides a source's files that have an inventory."""
+    """Return everything that decoded images depend on: inventory and code by hash, library versions, the canvas."""
     files = {str(path): sha256(path) for path in (paths.INVENTORY, paths.CODE / "ingest.json") if path.exists()}
     installed = {name: version(name) for name in DECODERS if find_spec(DECODERS[name])}
     shape = asdict(canvas) | {"pixels": canvas.pixels.model_dump(mode="json")}
@@ -102,7 +103,7 @@ def decoding(canvas: "Canvas") -> dict[str, object]:
 
 
 def refresh(config: Config) -> str:
-    """Write the digests of each stage's code and plugins.lock, where they differ; say in a line what has changed."""
+    """Update the digests of each stage's code and plugins.lock; return a line that names what has changed."""
     state = [
         [folder_digest(folder) for folder in PACKAGES.values()],
         provenance.distributions(),
@@ -137,7 +138,7 @@ def _uses(config: Config) -> Uses:
     method = used(registry, config)
     foreign = others.used_by(registry, config)
     written = config.augment.views
-    left = isinstance(written, str) or RECIPE in written.values()  # some views are those of the recipe
+    left = isinstance(written, str) or RECIPE in written.values()  # some views come from the recipe
     views = provenance.views(registry, config.pretrain) if left else []
     return {
         "ingest": [provenance.used_plugin(registry.find("source", config.ingest.source.name, "ingest.source"))],

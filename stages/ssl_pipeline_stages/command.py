@@ -1,4 +1,4 @@
-"""What all stage commands share: reading params.yaml, and one run at a time."""
+"""Shared behaviour of all stage commands: read params.yaml, and allow one run at a time."""
 
 import functools
 import sys
@@ -19,10 +19,11 @@ __all__ = ["stage"]
 
 
 def stage(run: Callable[[Config], None]) -> click.Command:
-    """Make a click command of a function of the configuration.
+    """Turn a function of the configuration into a click command.
 
-    Only one stage runs in a folder at a time, and it ends with the dvc that started it. A `PipelineError` becomes one
-    message and its exit status; Ctrl-C becomes exit status 130. Anything else is a bug, and keeps its traceback.
+    Only one stage runs in a folder at a time, and it ends when the DVC process that started it ends. A `PipelineError`
+    becomes a message and its exit status; Ctrl-C becomes exit status 130. Anything else is a bug and keeps its
+    traceback.
     """
 
     @click.command(name=run.__name__, help=run.__doc__)
@@ -46,10 +47,10 @@ def _begin(run: Callable[[Config], None], params: Path) -> None:
 
 
 def alone(run: Callable[[Config], None], config: Config) -> None:
-    """Run a stage while no other runs in this folder, rid of what killed ones left.
+    """Run a stage as the only one in this folder, after removing the leftovers of killed stages.
 
-    Of the processes that `torchrun` starts, the first does all this. The others help it to pretrain, and do nothing
-    where there is nothing to be shared.
+    Of the processes that `torchrun` starts, only the first does this. The others share the work of the stages in
+    `SHARED`, and do nothing in other stages.
     """
     if not ranks.leads():
         if run.__name__ in SHARED:

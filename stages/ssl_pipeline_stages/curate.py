@@ -1,4 +1,4 @@
-"""What the exported backbone's embeddings tell of the images themselves, with labels or without."""
+"""Findings about the images themselves from the exported backbone's embeddings, with or without labels."""
 
 from ssl_pipeline.config import Config
 from ssl_pipeline_stages.command import stage
@@ -7,7 +7,7 @@ from ssl_pipeline_stages.paths import EXPORT, REPORTS, STORE
 
 @stage
 def curate(config: Config) -> None:
-    """Find images that are doubled, odd or wrongly labelled; write a line about each."""
+    """Find duplicate, unusual and mislabelled images, and write a line about each image."""
     from ssl_pipeline.curation.catalogue import read_catalogue
     from ssl_pipeline.curation.study import study_images
     from ssl_pipeline.evaluation.report import write_report

@@ -1,4 +1,4 @@
-"""Not a stage: whether images are still like those that a bundle's model was made for."""
+"""Test whether images still resemble those that a bundle's model was made for; not a stage."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ssl_pipeline.embeddings.drift_images import Batch
 
 DRIFT = 3
-"""The exit status where there is drift."""
+"""Exit status if there is drift."""
 _LISTED = 5
 
 
@@ -28,18 +28,21 @@ _LISTED = 5
     default=0.01,
     type=click.FloatRange(0.001, 0.5),
     show_default=True,
-    help="How often images of the same kind may raise an alarm.",
+    help="Rate of false alarms on images of the same kind.",
 )
 @click.option(
-    "--csv", "listed", type=click.Path(path_type=Path), help="A file for all images, those that drive it first."
+    "--csv",
+    "listed",
+    type=click.Path(path_type=Path),
+    help="CSV file that lists all images, the largest contributors to drift first.",
 )
 @provider_option
 def drift(images: tuple[Path, ...], bundle: Path, rate: float, listed: Path | None, provider: "Provider") -> None:
-    """Test whether IMAGES still come from where the validation images of a bundle come from.
+    """Test whether IMAGES still come from the distribution of a bundle's validation images.
 
-    IMAGES are files, folders and .zip archives: a batch of at least 10 different images, better 50 or more, of which
-    no two are of one group. The exit status is 0 where there is no drift, 3 where there is, and 1 or 2 where the
-    question cannot be answered.
+    IMAGES are files, folders and .zip archives: a batch of at least 10 different images, better 50 or more, no two of
+    which belong to one group. The exit status is 0 if there is no drift, 3 if there is, and 1 or 2 if the question
+    cannot be answered.
     """
     found: list[Verdict] = []
     status = guarded(lambda: found.append(_drift(images, bundle, rate, listed, provider)))
@@ -65,12 +68,12 @@ def _drift(images: tuple[Path, ...], bundle: Path, rate: float, listed: Path | N
     if batch.rejected:
         path, reason = batch.rejected[0]
         example = f"{shown(path, 200)} ({shown(reason, 300)})"
-        say(f"drift: {counted(len(batch.rejected), 'file')} cannot be used and left out, such as {example}.")
+        say(f"drift: left out {counted(len(batch.rejected), 'unusable file')}, such as {example}.")
     if batch.copies:
-        say(f"drift: {counted(batch.copies, 'exact copy', 'exact copies')} left out: each image counts once.")
+        say(f"drift: left out {counted(batch.copies, 'exact copy', 'exact copies')}: each image counts once.")
     if not batch.paths:
         which = shown(", ".join(map(str, images)), 200)
-        raise ConfigError(f"IMAGES: no image in {which} can be used. Name files, folders or .zip archives of images.")
+        raise ConfigError(f"IMAGES: no usable image in {which}. Name files, folders or .zip archives of images.")
     try:
         verdict = judge(reference, batch.embeddings, rate)
     except PipelineError as error:
@@ -84,13 +87,16 @@ def _drift(images: tuple[Path, ...], bundle: Path, rate: float, listed: Path | N
         f"{len(reference.rows):,} of validation, one of each group."
     )
     if not reference.resembles_training:
-        say("drift: the validation images differ from the training images: images like the latter may raise an alarm.")
+        say(
+            "drift: the validation images differ from the training images, so images like the training images may "
+            "raise an alarm."
+        )
     if verdict.alarm:
-        click.echo("It is driven most by these images:")
+        click.echo("These images contribute most to the drift:")
         for place in order[:_LISTED]:
             click.echo(
                 f"  {shown(batch.paths[place], 300)} (farther from the validation images than "
-                f"{100 * verdict.rarer_than[place]:.0f}% of them are from each other)"
+                f"{100 * verdict.rarer_than[place]:.0f}% of these are from each other)"
             )
     return verdict
 

@@ -1,4 +1,4 @@
-"""Not a stage: embeddings of any number of images, by an exported backbone."""
+"""Embed any number of images with an exported backbone; not a stage."""
 
 import sys
 from pathlib import Path
@@ -24,30 +24,30 @@ MODEL = EXPORT / "backbone.onnx"
     default=MODEL,
     type=click.Path(path_type=Path),
     show_default=True,
-    help="The exported backbone.",
+    help="File of the exported backbone.",
 )
 @click.option(
     "--out",
     default="embeddings.parquet",
     type=click.Path(path_type=Path),
     show_default=True,
-    help="The file to write: .parquet, or .npy with a .csv of the same name beside it.",
+    help="File to write: .parquet, or .npy with a .csv of the same name beside it.",
 )
 @click.option(
-    "--energy", type=click.Path(path_type=Path), help="An energy.onnx of single images, for a column `energy`."
+    "--energy", type=click.Path(path_type=Path), help="File energy.onnx of single images; adds a column `energy`."
 )
 @click.option(
     "--shard",
     metavar="I/N",
-    help="Embed the I-th of N parts of the images, from 1; whichever ends last writes the file. "
-    "Processes that torchrun starts take a part each by themselves.",
+    help="Embed the I-th of N parts of the images, counted from 1; the part that finishes last writes the file. "
+    "Processes started by torchrun each take a part automatically.",
 )
 @click.option(
     "--fps",
     type=click.FloatRange(0, 1000, min_open=True),
-    help="Frames per second of films; without it, films are left out.",
+    help="Frames per second to take from films; without this option, films are left out.",
 )
-@click.option("--max-megapixels", default=100.0, show_default=True, help="Images with more pixels are rejected unread.")
+@click.option("--max-megapixels", default=100.0, show_default=True, help="Images with more pixels are not decoded.")
 @provider_option
 def embed(
     images: tuple[Path, ...],
@@ -59,13 +59,13 @@ def embed(
     max_megapixels: float,
     provider: "Provider",
 ) -> None:
-    """Embed images, which may be files, folders and .zip archives, in any mixture, and frames of films.
+    """Embed images from files, folders and .zip archives, in any mixture, and frames of films.
 
-    The rows are in the order of the arguments, and within a folder or an archive in that of the names. Their columns
+    Rows are in the order of the arguments and, within a folder or an archive, in the order of the names. Their columns
     are path, embedding, width, height and sha256, the hash of the pixels that ingest calls an image's id.
 
-    What cannot be read is listed beside the file. A run that was stopped goes on when the same command is given again.
-    Shards have to share the folder of the file.
+    Files that cannot be read are listed beside the output. To resume a run that was stopped, repeat the same command.
+    Shards must share the folder of the output.
     """
     sys.exit(guarded(lambda: _embed(images, model, out, energy, shard, fps, max_megapixels, provider)))
 
@@ -99,8 +99,8 @@ def _embed(
         judge = Backbone(energy, output="energy", provider=provider, max_megapixels=max_megapixels)
     if judge is not None and judge.images != backbone.images:
         raise ConfigError(
-            f"--energy: {shown(str(energy), 200)} takes {judge.images}, and the model takes {backbone.images}: name "
-            "files of one run."
+            f"--energy: {shown(str(energy), 200)} takes {judge.images}, but the model takes {backbone.images}. Name "
+            "files of the same run."
         )
     inputs = find_inputs(images, [out, begun_folder(out), *companions(out)], fps)
     for warning in inputs.warnings:
@@ -114,10 +114,10 @@ def _embed(
 
 
 def _shard(text: str | None) -> "Shard":
-    """Return which part of the images is to be embedded, by an option or by the launcher.
+    """Return the part of the images to embed, as the option or the launcher determines it.
 
     Raises:
-        ConfigError: The option is no I/N, or contradicts the launcher.
+        ConfigError: The option does not have the form I/N, or contradicts the launcher.
     """
     import re
 

@@ -9,7 +9,7 @@ from ssl_pipeline_stages.paths import AUGMENTED, EXPORT, PRETRAIN, REPORTS, STOR
 
 @stage
 def export(config: Config) -> None:
-    """Write the encoder as ONNX files, prove them, and write variants that pass the gate."""
+    """Export the encoder as verified ONNX files, and the variants that pass the export gate."""
     from ssl_pipeline.artifacts.card import read_card
     from ssl_pipeline.artifacts.files import load_task
     from ssl_pipeline.curation.thresholds import find_thresholds

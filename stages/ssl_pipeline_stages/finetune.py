@@ -1,4 +1,4 @@
-"""What the pretrained weights are worth when labels are few, and the classifier that comes of them."""
+"""Measure what the pretrained weights are worth with few labels, and write the resulting classifier."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @stage
 def finetune(config: Config) -> None:
-    """Fine-tune on label budgets, beside a frozen probe and random weights; write classifier.onnx."""
+    """Fine-tune on label budgets, compare with a frozen probe and random weights, and write classifier.onnx."""
     from ssl_pipeline.data.store import read_originals
     from ssl_pipeline.evaluation.budgets.classifier_file import write_obstacle, write_tuned
     from ssl_pipeline.evaluation.budgets.study import study_budgets
@@ -34,7 +34,7 @@ def finetune(config: Config) -> None:
 
 
 def read(config: Config) -> "BudgetInputs":
-    """Open all that the study reads, in this process or in one that helps it."""
+    """Open everything that the study reads, in this process or in a worker process."""
     from ssl_pipeline.evaluation.budgets.inputs import read_inputs
     from ssl_pipeline.loading import load_registry
     from ssl_pipeline.operations import load_policies

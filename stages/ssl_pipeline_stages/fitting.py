@@ -1,4 +1,4 @@
-"""Settings fitted to the images of a source, as `plan` and `init` write them."""
+"""Fit settings to the images of a source, for `plan` and `init`."""
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -23,32 +23,32 @@ from ssl_pipeline_stages.starts import NOT_SAID, Start, given
 __all__ = ["fit", "recognised"]
 
 _READ_AS = {
-    "shards": "They are .tar shards, of which images are read, and captions and classes of the same name.",
-    "films": "They are films, of which one frame per second is taken: set ingest.source.fps for more or fewer.",
-    "frames": "Their names count up and neighbours look alike, so folders are read as clips of one frame per second: "
-    "set ingest.source.fps to the rate of the camera, or ingest.source.name to folder if these are no frames.",
+    "shards": "The files are .tar shards; images are read from them, with captions and classes of the same name.",
+    "films": "The files are films; one frame per second is taken. Set ingest.source.fps for more or fewer.",
+    "frames": "File names count up and neighbouring images look alike, so folders are read as clips of one frame per "
+    "second. Set ingest.source.fps to the camera's rate, or ingest.source.name to folder if they are not frames.",
 }
 
 
 def recognised(path: str, labels: str | None = None) -> tuple[dict[str, Any], list[str]]:
-    """Return `ingest.source` for a pile of files, and what is to be said of it, in lines.
+    """Return the value of `ingest.source` that suits some files, and remarks for the user, one per line.
 
     Args:
-        path: The path of a directory, a .zip or a .tar.
-        labels: The path of a table of labels, by the paths of images or of films.
+        path: Path of a directory, a .zip or a .tar file.
+        labels: Path of a table of labels, keyed by the paths of images or films.
 
     Raises:
-        PipelineError: There is nothing, or it cannot be read.
+        PipelineError: The path does not exist or cannot be read, or .tar shards are combined with a table of labels.
     """
     table = {} if labels is None else {"labels": labels}
     if are_shards(find_source(path)):
         if labels is not None:
             raise PipelineError(
-                "--labels is of folders and .zip files: the .tar shards of a WebDataset hold their own."
+                "--labels works with folders and .zip files only: .tar shards of a WebDataset contain their labels."
             )
         return {"name": "webdataset", "path": path}, [_READ_AS["shards"]]
     kind = kind_of_clips(find_source(path))
-    if kind is None or (kind == "frames" and table):  # a table has a line for each image
+    if kind is None or (kind == "frames" and table):  # a table has a line per image
         return {"name": "folder", "path": path, **table}, []
     return {"name": "clips", "path": path, **table}, [_READ_AS[kind]]
 
@@ -62,19 +62,19 @@ def fit(
     start: Start = NOT_SAID,
     place: Path | None = None,
 ) -> Proposal:
-    """Propose settings for params.yaml, in which nothing is written.
+    """Propose settings for params.yaml, without writing them.
 
     Args:
-        params: The path of params.yaml.
-        source: `ingest.source`, where it is another one than in the file.
-        hours: Time that all stages together may take.
-        overwrite: Whether what a person has set is given up.
-        tell: A function that is given what the proposal is made from, some seconds before it is made.
-        start: The options that say which weights to start from.
-        place: The folder in which params.yaml will lie; None: where it lies.
+        params: Path of params.yaml.
+        source: Value of `ingest.source` to use instead of the one in the file; None to use the file's.
+        hours: Time limit for all stages together, in hours.
+        overwrite: Whether to replace values that the user has set.
+        tell: Callback that receives the evidence and the machine before the proposal is made, which takes seconds.
+        start: Command-line options that choose the weights to start from.
+        place: Folder in which params.yaml will lie; None if it stays where it is.
 
     Raises:
-        PipelineError: The file is not valid, the source has no images that can be used, or weights are refused.
+        PipelineError: The file is invalid, the source has no usable images, or the weights are refused.
     """
     config, content, registry = load_params(params), read_yaml(params), load_registry()
     weights = given(registry, config, start, place or params.parent)

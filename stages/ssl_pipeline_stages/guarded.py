@@ -1,4 +1,4 @@
-"""How errors look to a person: one message and an exit status, or, where they are ours, a traceback."""
+"""Present errors to the user: a message and an exit status for their mistakes, a traceback for our bugs."""
 
 import time
 from collections.abc import Callable
@@ -13,11 +13,12 @@ from ssl_pipeline.terminal import printable, shown
 __all__ = ["guarded"]
 
 _PATIENCE_SECONDS = 10.0
-"""What all ranks fail over is told by the first one, whose end ends the others before this time is over."""
+"""Time for which other ranks hold back an error. If all ranks fail alike, the first one reports it, and its end stops
+the others before this time is over."""
 
 
 def guarded(action: Callable[[], None]) -> int:
-    """Run an action; return its exit status, having told the user what is theirs to mend."""
+    """Run an action, report errors that the user can fix, and return the exit status."""
     try:
         action()
     except PipelineError as error:
@@ -37,9 +38,9 @@ def guarded(action: Callable[[], None]) -> int:
 def _tell(error: PipelineError) -> int:
     if not ranks.leads():
         time.sleep(_PATIENCE_SECONDS)
-    if isinstance(error, LostRankError):  # the lost one, which may be patient as well, comes first
+    if isinstance(error, LostRankError):  # the lost rank, which may also be waiting, reports first
         time.sleep(2 * _PATIENCE_SECONDS)
-    lines = str(error).split("\n")  # with strangers' text in them, of any length
+    lines = str(error).split("\n")  # they may contain text from files, of any length
     which = "" if ranks.leads() else f"rank {ranks.number()}: "
     click.echo(f"{which}error: " + "\n".join(shown(line, 2000) for line in lines), err=True)
     return error.exit_code

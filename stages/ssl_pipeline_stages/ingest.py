@@ -1,4 +1,4 @@
-"""From any pile of images to a store of equal canvases, which depends on no view and no method."""
+"""Turn a collection of images into a store of equally sized canvases that depends on no view and no method."""
 
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @stage
 def ingest(config: Config) -> None:
-    """Decode the images once, and share them out into splits."""
+    """Decode the images once, find copies, and split the images."""
     from ssl_pipeline.data.decode import Canvas
     from ssl_pipeline.data.filling import help_to_fill
     from ssl_pipeline_stages import code
@@ -43,9 +43,9 @@ def _lead(config: Config, canvas: "Canvas") -> None:
     section, reports = config.ingest, REPORTS / "ingest"
     shares = Shares(section.seed, section.val_fraction, section.test_fraction, section.max_reject_fraction)
     source, chosen = code.source(config), section.source.model_dump(mode="json")
-    images = source.open()  # before anything is compared: what is not there may be downloaded
+    images = source.open()  # before anything is compared, as opening a source may download it
     check_pile(config, built, images.records)
-    # run by hand, without an inventory, nothing says whether files are still what they were
+    # without an inventory (a run by hand), nothing tells whether files have changed, so nothing can be resumed
     decoded = resumable(work() / "ingest", code.decoding(canvas)) if INVENTORY.exists() else nullcontext()
     with decoded as begun, atomic_folder(INGESTED) as folder, unchanged(source, chosen, INVENTORY, hashes()):
         manifest = write_store(images, folder, canvas, shares, reports, source=chosen, begun=begun)

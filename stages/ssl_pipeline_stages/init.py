@@ -1,4 +1,4 @@
-"""Begin a project: a folder in which `dvc repro` runs the pipeline on one's own images."""
+"""Create a project: a folder in which `dvc repro` runs the pipeline on the user's own images."""
 
 import os
 import shlex
@@ -22,25 +22,25 @@ if TYPE_CHECKING:  # imports torch
 
 TEMPLATES = Path(__file__).parent / "project"
 FILES = {"dvc.yaml": "dvc.yaml", "params.yaml": "params.yaml", "gitignore": ".gitignore", "dvcignore": ".dvcignore"}
-"""Template -> its name in a project."""
+"""Name of each template -> its name in a project."""
 WRITTEN = (*FILES.values(), "README.md", "plan.json", "plugins.lock", ".dvc", "my_plugins")
-"""All that a project begins with."""
+"""Everything that a new project contains."""
 IMAGES = "images"
 
 
 @click.command()
 @click.argument("project", type=click.Path(path_type=Path))
 @click.option(
-    "--images", type=click.Path(path_type=Path), help="A folder or .zip of images, or films; else PROJECT/images."
+    "--images", type=click.Path(path_type=Path), help="Folder or .zip of images, or of films; default: PROJECT/images."
 )
-@click.option("--labels", type=click.Path(path_type=Path), help="A CSV of path, label, split, group, caption.")
+@click.option("--labels", type=click.Path(path_type=Path), help="CSV file of path, label, split, group, caption.")
 @click.option("--hours", type=click.FloatRange(0.05, 1e4), default=1.0, show_default=True, help="Time for all stages.")
 @start_options
 def init(project: Path, images: Path | None, labels: Path | None, hours: float, start: Start) -> None:
-    """Begin a project of your own in the folder PROJECT: settings fitted to your images, git and DVC.
+    """Create a project in the folder PROJECT, with settings fitted to your images, git and DVC.
 
-    The images stay where they are, and so do labels. Of the columns of the labels only the path is needed, relative to
-    the folder of the images.
+    Images and labels stay where they are. The only required column of the labels is path, relative to the folder of the
+    images.
     """
     raise SystemExit(guarded(lambda: _begin(project, images, labels, hours, start)))
 
@@ -61,7 +61,7 @@ def _begin(project: Path, images: Path | None, labels: Path | None, hours: float
         initialise(whole, anchor)
         place.mkdir(parents=True, exist_ok=True)
         for path in whole.iterdir():
-            path.rename(place / path.name)  # into the folder itself, in which a shell may stand
+            path.rename(place / path.name)  # keep the folder itself, which may be a shell's working directory
     click.echo("\n".join(said))
     goes = "" if place == Path.cwd() else f"cd {shlex.quote(str(project))} && "
     missing = "" if source else f"put images into {project / IMAGES}, then "
@@ -69,10 +69,10 @@ def _begin(project: Path, images: Path | None, labels: Path | None, hours: float
 
 
 def _refuse_taken(place: Path) -> None:
-    """Refuse a folder in which something would be overwritten.
+    """Refuse a folder in which files would be overwritten.
 
     Raises:
-        PipelineError: There is such a thing, or the place is not a folder.
+        PipelineError: The folder contains such files, or is not a folder.
     """
     name = shown(str(place), 200)
     if place.exists() and not place.is_dir():
@@ -82,10 +82,10 @@ def _refuse_taken(place: Path) -> None:
 
 
 def _source(place: Path, images: Path | None, labels: Path | None) -> dict[str, str]:
-    """Return the absolute paths of images and labels; nothing where there are no images yet.
+    """Return the absolute paths of images and labels; an empty mapping if there are no images yet.
 
     Raises:
-        PipelineError: A path leads nowhere, or to where products would lie.
+        PipelineError: A path does not exist, or lies where products would be written.
     """
     from ssl_pipeline.data.source import refuse_products
 
@@ -101,7 +101,7 @@ def _source(place: Path, images: Path | None, labels: Path | None) -> dict[str, 
 
 
 def _write(folder: Path, place: Path, source: dict[str, str]) -> None:
-    """Write the files of a project, to lie at a place, that are the same for all images."""
+    """Write the project files that do not depend on the images; `place` is where the project will finally lie."""
     for template, name in FILES.items():
         shutil.copyfile(TEMPLATES / template, folder / name)
     path = seen_from(place, source["path"]) if source else IMAGES
@@ -117,10 +117,10 @@ def _write(folder: Path, place: Path, source: dict[str, str]) -> None:
 
 
 def _fit(folder: Path, place: Path, source: dict[str, str], hours: float, start: Start) -> list[str]:
-    """Fit params.yaml to the images, or to photographs where there are none yet; say in a few lines what was decided.
+    """Fit params.yaml to the images, or to photographs if there are none yet; return lines that report the decisions.
 
     Raises:
-        PipelineError: The source has no images that can be used.
+        PipelineError: The source has no usable images.
     """
     from ssl_pipeline import config
     from ssl_pipeline.loading import load_registry
@@ -138,10 +138,10 @@ def _fit(folder: Path, place: Path, source: dict[str, str], hours: float, start:
         looked: list[tuple[Evidence, Machine]] = []
         proposal = fit(params, source, hours, tell=lambda *found: looked.append(found), start=start, place=place)
         settings = list(proposal.settings)
-        said = [f"Began '{place.name}'.", *told_shortly(*looked[0], proposal), *remarks]
+        said = [f"Created '{place.name}'.", *told_shortly(*looked[0], proposal), *remarks]
     else:
         settings = [Setting(key, value, "", left=False) for key, value in PHOTOGRAPHS.items()]
-        said = [f"Began '{place.name}', with settings for photographs; `ssl-pipeline plan` fits them to your images."]
+        said = [f"Created '{place.name}' with settings for photographs; `ssl-pipeline plan` fits them to your images."]
     seen = {key: seen_from(place, value) if key != "name" else value for key, value in source.items()}
     params_file.write_settings(params, settings, seen or {"name": "folder", "path": IMAGES})
     used = code.used(load_registry(), config.load(params))

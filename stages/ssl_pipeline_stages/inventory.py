@@ -1,4 +1,4 @@
-"""In each run, before all else: which files and which code there are, so that dvc sees what each stage depends on."""
+"""List files and code at the start of each run, so that DVC sees what each stage depends on."""
 
 from ssl_pipeline.config import Config
 from ssl_pipeline_stages import paths
@@ -7,7 +7,7 @@ from ssl_pipeline_stages.command import stage
 
 @stage
 def inventory(config: Config) -> None:
-    """List the source's files by hash, and the code of each stage; what depends on a change runs again."""
+    """List the source's files and each stage's code by hash, so that DVC re-runs the stages that a change affects."""
     from ssl_pipeline.data.inventory import refresh
     from ssl_pipeline.progress import say
     from ssl_pipeline_stages import code

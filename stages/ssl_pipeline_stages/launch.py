@@ -1,4 +1,4 @@
-"""Several processes for one stage, each on a device of its own: torch's launcher, with `pretrain.devices`."""
+"""Start several processes for one stage, each on its own device, by torch's launcher (`pretrain.devices`)."""
 
 import logging
 import os
@@ -17,17 +17,17 @@ from ssl_pipeline.remedies import again
 __all__ = ["SHARED", "launch", "wanted"]
 
 SHARED = {"ingest", "pretrain", "linear_eval"}
-"""Stages whose work the processes of `torchrun` share. Of the others, the first process does all."""
+"""Stages whose work the processes of `torchrun` share. In other stages, the first process does all the work."""
 
 _SHUTDOWN_SECONDS = 600
-"""Until processes that were asked to stop are killed: a step in many parts, and its checkpoint, may take that long."""
+"""Time until processes that were asked to stop are killed; a step in many parts and its checkpoint may take so long."""
 
 
 def wanted(stage: str, config: Config) -> int:
-    """Return how many processes are to be started for a stage; 1: none, as one is enough or they have been started.
+    """Return the number of processes to start for a stage; 1 if one is enough or the processes are already running.
 
     Raises:
-        ConfigError: There are fewer GPUs than `pretrain.devices`.
+        ConfigError: The machine has fewer GPUs than `pretrain.devices`.
     """
     if stage != "pretrain" or ranks.launched():
         return 1
@@ -38,29 +38,29 @@ def wanted(stage: str, config: Config) -> int:
         return max(1, found)
     if found and devices > found:
         raise ConfigError(
-            f"pretrain.devices: {devices} processes take a GPU each, and this machine has {found}. Write devices: "
-            "auto for all of them."
+            f"pretrain.devices: {devices} processes need a GPU each, but this machine has {found}. Set devices: auto "
+            "to use them all."
         )
     return devices
 
 
 def launch(stage: str, params: Path, count: int) -> int:
-    """Run a stage in several processes on this machine; return the exit status of the first that failed.
+    """Run a stage in several processes on this machine; return the exit status of the first one that failed.
 
-    They are told to stop by whatever asks this process to, and have the time to save a checkpoint.
+    A signal that asks this process to stop is passed on to them, and they have time to save a checkpoint.
 
     Args:
-        stage: The stage.
-        params: The path of params.yaml.
-        count: The number of processes.
+        stage: Name of the stage.
+        params: Path of params.yaml.
+        count: Number of processes.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    for name in list(logging.root.manager.loggerDict):  # each has a level of its own
+    for name in list(logging.root.manager.loggerDict):  # each logger has its own level
         if name.startswith("torch.distributed"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # what went wrong is said here, or by a rank
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are reported here or by a rank
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, ranks.available_cores() // count)))
     launcher = LaunchConfig(
         min_nodes=1,
@@ -84,29 +84,29 @@ def launch(stage: str, params: Path, count: int) -> int:
 
 
 def _first(failures: Mapping[int, tuple[int, int]]) -> tuple[int, int]:
-    """Return the rank that failed first, and its exit status; the launcher has ended the others with SIGTERM.
+    """Return the rank that failed first, and its exit status; the launcher has stopped the others with SIGTERM.
 
     Args:
-        failures: Rank -> exit status, negative for a signal, and time in whole seconds.
+        failures: Rank -> exit status (negative for a signal) and time in whole seconds.
     """
     rank = min(failures, key=lambda rank: (failures[rank][0] == -signal.SIGTERM, failures[rank][1], failures[rank][0]))
     return rank, failures[rank][0]
 
 
 def _tell(rank: int, count: int, status: int) -> None:
-    """Say which rank has ended and why, but for what the first one has said itself."""
+    """Report which rank has ended and why, unless the first rank has reported its error itself."""
     if status >= 0 and rank == 0:
         return
-    why = f"has ended with exit status {status}, for the reason that it gives above"
+    why = f"ended with exit status {status}, for the reason given above"
     if status < 0:
         why = f"was ended by signal {signal.Signals(-status).name}"
         if status == -signal.SIGKILL:
             why += (
-                ", which systems send where memory has run out: if so, set pretrain.micro_batch lower, or "
+                ", which the system sends if memory has run out; in that case, lower pretrain.micro_batch or "
                 "pretrain.devices"
             )
     click.echo(
-        f"error: rank {rank} of {count} (counted from 0) {why}. The others have been ended with it. "
-        f"{again()} to go on from the last checkpoint.",
+        f"error: rank {rank} of {count} (counted from 0) {why}. The other ranks have been stopped. "
+        f"{again()} to resume from the last checkpoint.",
         err=True,
     )

@@ -1,4 +1,4 @@
-"""How much of what the labels say is already in the exported backbone's embeddings."""
+"""Measure how much of the labels' information the exported backbone's embeddings already contain."""
 
 from ssl_pipeline import ranks
 from ssl_pipeline.config import Config
@@ -8,7 +8,7 @@ from ssl_pipeline_stages.paths import AUGMENTED, EXPORT, LINEAR_EVAL, PRETRAIN, 
 
 @stage
 def linear_eval(config: Config) -> None:
-    """Measure the exported file with probes on frozen features, beside its baselines, and judge its clusters."""
+    """Evaluate the exported file with probes on frozen features, compare it with baselines, and judge its clusters."""
     from ssl_pipeline.evaluation.linear.inputs import read_inputs
     from ssl_pipeline.evaluation.linear.probe_file import write_probe
     from ssl_pipeline.evaluation.linear.study import study_embeddings

@@ -1,4 +1,4 @@
-"""The command `ssl-pipeline`: all stages and tools, and the commands of plugins, imported when they are run."""
+"""The command `ssl-pipeline`: stages, tools and the commands of plugins, each imported only when it is run."""
 
 import atexit
 import gc
@@ -14,38 +14,38 @@ from click.shell_completion import CompletionItem
 from ssl_pipeline_stages import STAGES
 
 COMMANDS = {
-    "init": "Begin a project of your own, with settings fitted to your images.",
-    "plan": "Fit params.yaml to images, machine and time, and say why.",
-    "check": "Try images, settings, export and disk in seconds; estimate time and memory.",
+    "init": "Create a project of your own, with settings fitted to your images.",
+    "plan": "Fit params.yaml to your images, machine and time, and explain each value.",
+    "check": "Check images, settings, export and disk in seconds; estimate time and memory.",
     "plugins": "List all names that params.yaml can hold, with their options.",
-    "watch": "Judge the newest checkpoint of a pretraining in progress.",
-    "embed": "Embed images by an exported backbone: files, folders, archives.",
-    "search": "Find the images of an index that are most like one.",
+    "watch": "Evaluate the newest checkpoint of a pretraining run in progress.",
+    "embed": "Embed images with an exported backbone: files, folders, archives.",
+    "search": "Find the images of an index that are most similar to a query.",
     "verify": "Check a bundle: its files by their checksums, its graphs by golden outputs.",
-    "drift": "Test whether images are still like those that a bundle was made for.",
-    "summary": "Say in a few lines what the last run found, and where to look.",
+    "drift": "Test whether images still resemble those that a bundle was made for.",
+    "summary": "Print the results of the last run and where to find its products.",
     "skeleton": "Write a new plugin: a package with tests.",
     "reference": "",
 }
-"""Name -> what it does, of the commands that are no stages; "" where only the pipeline itself calls it."""
+"""Commands that are not stages: name -> description; "" hides a command that only the pipeline itself calls."""
 
 GROUP = "ssl_pipeline.commands"
-"""The entry-point group in which plugins bring commands: name -> a click command."""
+"""Entry-point group in which plugins register commands: name -> click command."""
 
 _OBJECTS_PER_COLLECTION = 100_000
-"""New objects until Python looks for garbage. It would after each 700, and imports and exporters, whose hundreds of
-thousands of objects stay in use, would take a fifth longer."""
+"""Number of new objects after which Python collects garbage. With its default of 700, imports and exporters, whose
+hundreds of thousands of objects stay in use, would take a fifth longer."""
 
 
 class Commands(click.Group):
-    """Commands that are listed without being imported, so that help is there at once."""
+    """Group of commands that are listed without being imported, so that help appears at once."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return all names: stages in their order, tools, and what plugins bring."""
+        """Return all names: stages in their order, tools, and commands of plugins."""
         return [*STAGES, *COMMANDS, *(name for name in _brought() if name not in {*STAGES, *COMMANDS})]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command; built-in ones come before others of their name. None: there is none."""
+        """Import and return a command; None if there is none. A built-in one hides a plugin's of the same name."""
         if cmd_name in STAGES or cmd_name in COMMANDS:
             module = importlib.import_module(f"ssl_pipeline_stages.{cmd_name}")
             command: click.Command = getattr(module, cmd_name)
@@ -59,23 +59,23 @@ class Commands(click.Group):
         """Find the command that the first word names.
 
         Raises:
-            click.UsageError: There is none; the message names the nearest ones.
+            click.UsageError: There is no such command; the message names the nearest ones.
         """
         names = self.list_commands(ctx) if args and args[0] not in (*STAGES, *COMMANDS) else []
         if names and args[0] not in names and not args[0].startswith("-"):
             near = get_close_matches(args[0], names, n=3)
-            hint = f"did you mean {', '.join(near)}?" if near else "`ssl-pipeline --help` lists all"
+            hint = f"did you mean {', '.join(near)}?" if near else "`ssl-pipeline --help` lists them all"
             ctx.fail(f"no such command '{args[0]}': {hint}")
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return names and options that begin as a word does, with no command imported."""
+        """Return the names and options that begin with a word, without importing any command."""
         hidden = {name for name, does in COMMANDS.items() if not does}
         names = [name for name in self.list_commands(ctx) if name.startswith(incomplete) and name not in hidden]
         return [*map(CompletionItem, names), *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what each command does, in three sections."""
+        """Write the description of each command, in three sections."""
         own = {*STAGES, *COMMANDS}
         brought = {
             name: f"from {point.dist.name} {point.dist.version}" if point.dist else "from a plugin"
@@ -104,15 +104,15 @@ def _loaded(point: Any) -> click.Command:
     """Import the command of a plugin.
 
     Raises:
-        click.ClickException: It cannot be imported, or is no click command.
+        click.ClickException: The command cannot be imported, or is not a click command.
     """
     whose = f"{point.dist.name} {point.dist.version}" if point.dist else "a plugin"
     try:
         command = point.load()
-    except Exception as error:  # whatever a stranger's module raises at import is its failure, not ours
+    except Exception as error:  # a plugin's module may raise anything at import
         raise click.ClickException(f"'{point.name}' of {whose} cannot be loaded: {error}") from error
     if not isinstance(command, click.Command):
-        raise click.ClickException(f"'{point.name}' of {whose} is no click command: {point.value}")
+        raise click.ClickException(f"'{point.name}' of {whose} is not a click command: {point.value}")
     return command
 
 
@@ -121,10 +121,10 @@ def _loaded(point: Any) -> click.Command:
 def main() -> None:
     """Learn an image backbone without labels, and ship it as one verified ONNX file.
 
-    `ssl-pipeline COMMAND --help` says more of a command. For completion in bash, add
-    `eval "$(_SSL_PIPELINE_COMPLETE=bash_source ssl-pipeline)"` to ~/.bashrc; zsh and fish work alike.
+    `ssl-pipeline COMMAND --help` describes a command. For completion in bash, add
+    `eval "$(_SSL_PIPELINE_COMPLETE=bash_source ssl-pipeline)"` to ~/.bashrc; zsh and fish work in the same way.
     """
     gc.set_threshold(_OBJECTS_PER_COLLECTION)
-    # the interpreter looks through all objects several times as it ends, for a second: whoever waits wants none of it
+    # without this, the interpreter scans all objects several times as it exits, which takes a second
     atexit.register(gc.freeze)
-    sys.path.append(str(Path.cwd()))  # processes that decode images import a source in my_plugins by its name
+    sys.path.append(str(Path.cwd()))  # decoding processes import sources in my_plugins by name

@@ -1,4 +1,4 @@
-"""Not a stage of its own: encoders of others that params.yaml names, whose code and files dvc does not see."""
+"""Third-party encoders that params.yaml names, whose code and files DVC does not see; not a stage."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,18 +20,18 @@ __all__ = ["encoders", "files", "learned_from", "used_by"]
 
 
 def files(config: Config) -> list[object]:
-    """Return the digests of files that say which code is used: cards of rivals, and a teacher with its card."""
+    """Return the digests of the files that determine which code is used: cards of rivals, a teacher and its card."""
     return [card_digests(config.linear_eval.rivals), teacher_digests(config.pretrain.pretext_task)]
 
 
 def learned_from(config: Config) -> dict[str, str]:
-    """Return the digests of files of others on which pretrain depends: a teacher's, and of weights to begin with."""
+    """Return the digests of third-party files on which pretrain depends: a teacher's, and those of initial weights."""
     given = given_digest(config.pretrain.init)
     return teacher_digests(config.pretrain.pretext_task) | ({"pretrain.init": given} if given else {})
 
 
 def used_by(registry: "Registry", config: Config) -> dict[str, list[Used]]:
-    """Return the backbones of rivals and of the teacher: stage -> what it uses of them."""
+    """Return the backbones of rivals and of the teacher by the stage that uses them."""
     from ssl_pipeline.deployment.foreign_encoders import backbones
     from ssl_pipeline.evaluation.linear.rivals import RIVALS
 
@@ -42,7 +42,7 @@ def used_by(registry: "Registry", config: Config) -> dict[str, list[Used]]:
 
 
 def encoders(config: Config, registry: "Registry") -> Iterator[Callable[[], object]]:
-    """Yield a check of each other encoder that params.yaml names."""
+    """Yield one check for each third-party or further encoder that params.yaml names."""
     from ssl_pipeline.deployment.foreign_encoders import check_foreign
     from ssl_pipeline.evaluation.linear.rivals import RIVALS
 

@@ -1,4 +1,4 @@
-"""Reading params.yaml, with a remedy for projects that were begun before a stage was there."""
+"""Read params.yaml, and help projects that are older than a stage or a key to add what is missing."""
 
 import itertools
 from pathlib import Path
@@ -16,8 +16,8 @@ def load_params(path: Path) -> Config:
     """Read and check params.yaml.
 
     Raises:
-        ConfigError: One line for each mistake, each naming its key; then what is missing, as a new project has it, and
-            the stages that dvc.yaml lacks for that reason.
+        ConfigError: One line per mistake, each naming its key, followed by the missing lines as a new project has them,
+            and by the stages that dvc.yaml therefore lacks.
     """
     try:
         return load(path)
@@ -30,7 +30,7 @@ def load_params(path: Path) -> Config:
 
 
 def _add_sections(params: Path, missing: list[str]) -> list[str]:
-    """Return what to add to params.yaml, and to dvc.yaml beside it, where sections are missing."""
+    """Return lines to add to params.yaml, and to dvc.yaml beside it, for sections that are missing."""
     if not missing:
         return []
     sections = _lines("params.yaml")
@@ -48,7 +48,7 @@ def _add_sections(params: Path, missing: list[str]) -> list[str]:
 
 
 def _add_keys(params: Path, sections: list[str], mistakes: str) -> list[str]:
-    """Return what to add to sections of params.yaml, where the mistakes are keys that are missing."""
+    """Return lines to add to sections of params.yaml, for keys that the mistakes report as missing."""
     said = []
     for section in sections:
         lines = _block(_lines("params.yaml"), section)
@@ -65,7 +65,7 @@ def _lines(template: str) -> list[str]:
 
 
 def _block(lines: list[str], key: str, indent: str = "") -> list[str]:
-    """Return the line of a key, and those that are indented more than it is."""
+    """Return the line of a key and the lines that are indented below it."""
     start = next(number for number, line in enumerate(lines) if line.startswith(f"{indent}{key}:"))
     inner = itertools.takewhile(lambda line: not line or line.startswith(f"{indent} "), lines[start + 1 :])
     return [lines[start], *filter(None, inner)]

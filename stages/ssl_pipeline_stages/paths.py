@@ -1,4 +1,4 @@
-"""Where products lie, relative to the folder of params.yaml. The table of stages has their names."""
+"""Paths of products, relative to the folder of params.yaml. Their names come from the table of stages."""
 
 from pathlib import Path
 
@@ -16,15 +16,15 @@ LOCK_FOLDER = Path(".work")
 
 
 def work() -> Path:
-    """Return the folder of checkpoints and hashes: the workspace's own also in a copy by DVC, which does not last."""
+    """Return the folder of checkpoints and hashes, in the workspace itself even in a temporary copy made by DVC."""
     return workspace() / ".work"
 
 
 def hashes() -> Path:
-    """Return where hashes of the source's files are remembered."""
+    """Return the path of the cached hashes of the source's files."""
     return work() / "hashes.sqlite"
 
 
 def products() -> list[Path]:
-    """Return the folders in which products lie, and so the temporary files of stages that were killed."""
+    """Return the folders that contain products, and therefore the temporary files of stages that were killed."""
     return [CODE, INGESTED.parent, PRETRAIN.parent, REPORTS, *(path for path in REPORTS.glob("*") if path.is_dir())]

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 @click.option("--hours", type=click.FloatRange(0.05, 1e4), default=1.0, show_default=True, help="Time for all stages.")
 @start_options
 @click.option("--explain", is_flag=True, help="Print the evidence as well.")
-@click.option("--dry-run", is_flag=True, help="Print the settings, and write nothing.")
-@click.option("--overwrite", is_flag=True, help="Also replace what you have set yourself.")
+@click.option("--dry-run", is_flag=True, help="Print the settings without writing them.")
+@click.option("--overwrite", is_flag=True, help="Also replace values that you have set yourself.")
 @click.option(
     "--params", default="params.yaml", type=click.Path(path_type=Path), show_default=True, help="The parameters."
 )
 def plan(
     path: str | None, hours: float, start: Start, explain: bool, dry_run: bool, overwrite: bool, params: Path
 ) -> None:
-    """Fit params.yaml to images, machine and time, and say why each value is as it is.
+    """Fit params.yaml to your images, machine and time, and give the reason for each value.
 
-    PATH is a directory or a .zip of images, or a directory of films; without it, they are those of ingest.source. What
-    you have set yourself stays, and so do comments.
+    PATH is a directory or .zip of images, or a directory of films; the default is ingest.source. Values that you have
+    set yourself and comments are preserved.
     """
     raise SystemExit(guarded(lambda: _plan(path, hours, start, explain, dry_run, overwrite, params)))
 
@@ -46,7 +46,7 @@ def _plan(
         if explain:
             click.echo(told_evidence(evidence, machine) + "\n")
 
-    load_params(params)  # mistakes there are told before any image is opened
+    load_params(params)  # report mistakes before opening any image
     chosen, remarks = recognised(path) if path else (None, [])
     for remark in remarks:
         click.echo(remark + "\n")
@@ -54,4 +54,4 @@ def _plan(
     click.echo(told_proposal(proposal))
     if not dry_run:
         write_settings(params, proposal.settings, chosen)
-        click.echo(f"\nWrote {params}, and {RECORD}, by which the next plan knows what you have changed.")
+        click.echo(f"\nWrote {params} and {RECORD}, from which the next plan sees what you have changed.")

@@ -1,4 +1,4 @@
-"""List everything that params.yaml can name, say what one of them does, or show a recipe."""
+"""List every name that params.yaml can hold, describe one of them, or show a recipe."""
 
 import json
 from difflib import get_close_matches
@@ -13,16 +13,16 @@ from ssl_pipeline.terminal import shown
 from ssl_pipeline_stages.guarded import guarded
 
 Row = dict[str, Any]
-"""A registered name: its kind, what it does, who brought it, its options; all of it JSON."""
+"""Registered name as JSON values: its kind, description, distribution and options."""
 
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--kind", help="Only those of a kind, such as loss.")
-@click.option("--json", "as_json", is_flag=True, help="All that is known of them, as JSON.")
-@click.option("--recipe", metavar="NAME", help="Show what a recipe says in both of its sizes, as params.yaml would.")
+@click.option("--kind", help="List one kind only, such as loss.")
+@click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
+@click.option("--recipe", metavar="NAME", help="Show a recipe's settings in both sizes, as in params.yaml.")
 def plugins(name: str | None, kind: str | None, as_json: bool, recipe: str | None) -> None:
-    """List all names that params.yaml can hold with what they do; of one NAME also its options and what they mean."""
+    """List all names that params.yaml can hold, with descriptions; for a NAME, also describe its options."""
     raise SystemExit(guarded((lambda: _show(recipe)) if recipe else (lambda: _list(name, kind, as_json))))
 
 
@@ -54,7 +54,7 @@ def _list(name: str | None, kind: str | None, as_json: bool) -> None:
         wanted = name if name in known or "/" not in name else family
         if wanted not in known:
             near = get_close_matches(name[:100], known, n=3)
-            hint = f" Did you mean {' or '.join(near)}?" if near else " `ssl-pipeline plugins` lists all."
+            hint = f" Did you mean {' or '.join(near)}?" if near else " `ssl-pipeline plugins` lists them all."
             raise ConfigError(f"there is no plugin '{shown(name, 60)}'.{hint}")
         chosen = [row for row in chosen if row["name"] == wanted]
     if as_json:
@@ -84,12 +84,12 @@ def _in_full(row: Row) -> str:
         lines.append(f"  {click.style(option['name'], fg='cyan')}: {option['type']}, {told}")
         lines += [f"      {option['means']}"] if option["means"] else []
     if row["kind"] == "recipe":
-        lines.append(f"  `ssl-pipeline plugins --recipe {row['name']}` shows what it says.")
+        lines.append(f"  `ssl-pipeline plugins --recipe {row['name']}` shows its settings.")
     return "\n".join(lines)
 
 
 def _remembered() -> tuple[list[Row], list[str]]:
-    """Return what there is, and remarks; in a project as they were last time unless code has changed: torch is slow."""
+    """Return all rows, and remarks; in a project from a cache unless code has changed, as importing torch is slow."""
     from ssl_pipeline.products import digest, write_json
     from ssl_pipeline.provenance import plugins as provenance
     from ssl_pipeline.provenance.modules import folder_digest
@@ -102,7 +102,7 @@ def _remembered() -> tuple[list[Row], list[str]]:
         before, rows, remarks = json.loads(path.read_bytes())
         if before == state:
             return rows, remarks
-    except (OSError, ValueError, TypeError):  # none yet, or a damaged one
+    except (OSError, ValueError, TypeError):  # no cache yet, or a damaged one
         pass
     rows, remarks = _ask()
     if Path("params.yaml").is_file():

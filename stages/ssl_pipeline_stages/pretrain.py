@@ -1,4 +1,4 @@
-"""An encoder, learned from images without their labels."""
+"""Learn an encoder from images without their labels."""
 
 from ssl_pipeline.config import Config
 from ssl_pipeline_stages import paths
@@ -7,7 +7,7 @@ from ssl_pipeline_stages.command import stage
 
 @stage
 def pretrain(config: Config) -> None:
-    """Learn an encoder from unlabelled images; a run that was killed goes on from its last checkpoint."""
+    """Learn an encoder from unlabelled images; a run that was killed resumes from its last checkpoint."""
     from ssl_pipeline.deployment.learning import Places, learn
     from ssl_pipeline.loading import load_registry
     from ssl_pipeline.operations import load_policies

@@ -1,16 +1,17 @@
-"""The option of all commands that run an exported file: on which execution provider."""
+"""The option --provider of all commands that run an exported file."""
 
 import click
 
 __all__ = ["PROVIDERS", "provider_option"]
 
 PROVIDERS = ("auto", "cpu", "cuda", "openvino")
-"""Those of `ssl_pipeline.deployment.execution`, whose import would make `--help` wait for onnxruntime."""
+"""Execution providers, as in `ssl_pipeline.deployment.execution`, which is not imported here because `--help` would
+have to wait for onnxruntime."""
 
 provider_option = click.option(
     "--provider",
     default="auto",
     type=click.Choice(PROVIDERS),
     show_default=True,
-    help="What runs the model: auto takes CUDA where it works, and the CPU elsewhere.",
+    help="Execution provider of the model; auto: CUDA if it works, else the CPU.",
 )

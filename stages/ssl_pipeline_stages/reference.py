@@ -1,4 +1,4 @@
-"""Not a stage of its own: the other process of export's and finetune's parity proof."""
+"""The second process of the parity proof of export and finetune; not a stage."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 def command(folder: Path) -> list[str]:
-    """Say what `parity.verify` starts to rebuild the model in a folder."""
+    """Return the command that `parity.verify` starts to rebuild the model in a folder."""
     return [sys.executable, "-m", "ssl_pipeline", "reference", str(folder)]
 
 
@@ -21,14 +21,14 @@ def command(folder: Path) -> list[str]:
 @click.argument("folder", type=FOLDER)
 @click.argument("inputs", type=FILE)
 @click.argument("outputs", type=FILE)
-@click.option("--layer", required=True, help="Whose embeddings are meant: last, or a layer's number from 1.")
-@click.option("--l2-normalize/--no-l2-normalize", required=True, help="Whether embeddings get unit length.")
-@click.option("--map", "maps", type=int, multiple=True, help="A layer's number from 1, whose map is meant besides.")
-@click.option("--texts", is_flag=True, help="Whether INPUTS has tokens of texts in place of images.")
+@click.option("--layer", required=True, help="Layer whose embeddings to write: last, or a number from 1.")
+@click.option("--l2-normalize/--no-l2-normalize", required=True, help="Whether to scale embeddings to unit length.")
+@click.option("--map", "maps", type=int, multiple=True, help="Number from 1 of a layer whose map to write as well.")
+@click.option("--texts", is_flag=True, help="INPUTS contains tokens of texts instead of images.")
 def reference(
     folder: Path, inputs: Path, outputs: Path, layer: str, l2_normalize: bool, maps: tuple[int, ...], texts: bool
 ) -> None:
-    """Write what torch, rebuilt from FOLDER, makes of the batches of images in INPUTS (.npz) to OUTPUTS (.npz)."""
+    """Rebuild the torch model in FOLDER, and write its outputs for the batches in INPUTS (.npz) to OUTPUTS (.npz)."""
 
     def run() -> None:
         end_with_dvc()

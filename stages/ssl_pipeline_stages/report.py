@@ -1,4 +1,4 @@
-"""One page about a run, reports/index.html, and a way to open it."""
+"""Write one page about a run, reports/index.html, or open it."""
 
 from typing import Any
 
@@ -31,11 +31,11 @@ def _open() -> None:
     is_eager=True,
     expose_value=False,
     callback=_open_page,
-    help="Open the page that is there in the browser, and write none.",
+    help="Open the existing page in the browser instead of writing it.",
 )
 @stage
 def report(config: Config) -> None:
-    """Write one page of all that was found: verdict, data, curves, and a map of the embeddings."""
+    """Write one page with all results: verdict, data, curves, and a map of the embeddings."""
     import os
 
     from ssl_pipeline.page.facts import Places

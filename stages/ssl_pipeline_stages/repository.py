@@ -1,4 +1,4 @@
-"""What makes a folder a project for git and DVC."""
+"""Turn a folder into a project for git and DVC."""
 
 import os
 import shutil
@@ -17,17 +17,17 @@ DVC_CONFIG = """\
     analytics = false
     check_update = false
 {scm}[cache]
-    # a product lies once on the disk, though in the project and in DVC's cache
+    # store each product once on the disk, though it is in the project and in DVC's cache
     type = "hardlink,copy"
 """
 
 
 def initialise(folder: Path, anchor: Path) -> None:
-    """Make a folder a DVC project, and a git repository unless one is around it or there is no git.
+    """Make a folder a DVC project, and a git repository unless it lies in one or git is not installed.
 
     Args:
-        folder: The folder, which has a .dvcignore.
-        anchor: The folder around which a git repository is looked for.
+        folder: Folder of the project, which contains a .dvcignore.
+        anchor: Existing folder from which to search upwards for a git repository.
 
     Raises:
         PipelineError: git or DVC fails.
@@ -36,7 +36,7 @@ def initialise(folder: Path, anchor: Path) -> None:
     if git and not _run([git, "rev-parse", "--is-inside-work-tree"], anchor, needed=False):
         _run([git, "init", "--quiet"], folder)
     ignored = (folder / ".dvcignore").read_text(encoding="utf-8")
-    # with git, DVC would add the files to the index of a repository around the folder, though they are yet to move
+    # with git, DVC would add the files to the index of a surrounding repository before they are moved into place
     _run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm", "--force"], folder)
     (folder / ".dvcignore").write_text(ignored, encoding="utf-8")
     config = DVC_CONFIG.format(scm="" if git else "    no_scm = true\n")
@@ -44,10 +44,10 @@ def initialise(folder: Path, anchor: Path) -> None:
 
 
 def _run(words: Sequence[str], folder: Path, needed: bool = True) -> bool:
-    """Run a command; say whether it succeeded.
+    """Run a command, and return whether it succeeded.
 
     Raises:
-        PipelineError: It failed, and was needed.
+        PipelineError: The command is needed and failed.
     """
     variables = {**os.environ, "DVC_NO_ANALYTICS": "1"}
     done = subprocess.run(words, cwd=folder, env=variables, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Not a stage: the images of a table of embeddings that are most like one, or that a text describes."""
+"""Find the images of a table of embeddings that are most similar to an image or a text; not a stage."""
 
 import sys
 from pathlib import Path
@@ -16,27 +16,25 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("query", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--text", help="What the images should show, in place of QUERY, for a model that was trained with captions."
+    "--text", help="Description to search for instead of QUERY; the model must have been trained with captions."
 )
 @click.option(
     "--index",
     default="embeddings.parquet",
     type=click.Path(path_type=Path),
     show_default=True,
-    help="The table that `ssl-pipeline embed` has written.",
+    help="Table written by `ssl-pipeline embed`.",
 )
-@click.option(
-    "-k", "count", default=10, show_default=True, help="The number of images to find; the first 60 are drawn."
-)
+@click.option("-k", "count", default=10, show_default=True, help="Number of images to find; the first 60 are drawn.")
 @click.option(
     "--picture",
     default="neighbours.png",
     type=click.Path(path_type=Path),
     show_default=True,
-    help="Where to draw the query and what was found.",
+    help="Picture to draw of the query and the images found.",
 )
 @click.option(
-    "--model", type=click.Path(path_type=Path), help="The backbone, where it lies elsewhere than the table says."
+    "--model", type=click.Path(path_type=Path), help="Path of the backbone, if it differs from the one in the table."
 )
 @provider_option
 def search(
@@ -48,9 +46,9 @@ def search(
     model: Path | None,
     provider: "Provider",
 ) -> None:
-    """Find the images that are most like QUERY, an image file, by the cosine of their embeddings.
+    """Find the images most similar to QUERY, an image file, by the cosine of their embeddings.
 
-    With --text, find those that a text describes. text.onnx and tokenizer.json must lie beside the backbone.
+    With --text, find the images that a text describes; text.onnx and tokenizer.json must lie beside the backbone.
     """
     sys.exit(guarded(lambda: _search(query, text, index, count, picture, model, provider)))
 

@@ -1,4 +1,4 @@
-"""What `plan` chooses from by name, and the values that it may replace before anybody has planned."""
+"""Recipes, networks and optimizer that `plan` can choose, and the shipped values that it may replace at first."""
 
 from typing import Any
 
@@ -63,9 +63,9 @@ SHIPPED: dict[str, Any] = {
     "finetune.draws": 5,
     "finetune.epochs": 5,
 }
-"""Key -> the value in the params.yaml that ships: one that differs has been set by a person.
+"""Key -> value in the shipped params.yaml. A value that differs has been set by the user.
 
-They are written out, not read from that file: in a clone it is the very one that a person edits."""
+The values are written out, not read from that file, because in a clone it is the file that the user edits."""
 
 PHOTOGRAPHS: dict[str, Any] = {
     "ingest.canvas": 80,
@@ -89,4 +89,4 @@ PHOTOGRAPHS: dict[str, Any] = {
     "pretrain.backbone": dict(SHELF.networks[-1]),
     "pretrain.epochs": 100,
 }
-"""Key -> the value for photographs that nobody has seen yet: what `init` writes where there are no images."""
+"""Key -> value for photographs; `init` writes these values if there are no images yet."""

@@ -1,4 +1,4 @@
-"""The weights that `plan` and `init` are told to start from."""
+"""Options of `plan` and `init` that choose the weights to start from."""
 
 import functools
 import os
@@ -20,16 +20,16 @@ if TYPE_CHECKING:  # imports torch
 __all__ = ["NOT_SAID", "Start", "check_images", "given", "start_options"]
 
 NONE = "none"
-"""What stands for no weights."""
+"""Value of `--start` for no weights."""
 
 
 class Start(NamedTuple):
-    """What the options say.
+    """Values of the options.
 
     Attributes:
-        weights: `--start`: a path, a name, or none; None: what pretrain.init says.
-        backbone: `--backbone`.
-        small: `--small`.
+        weights: Value of `--start`: a path, a name, or "none"; None to use pretrain.init.
+        backbone: Value of `--backbone`.
+        small: Whether `--small` is given.
     """
 
     weights: str | None = None
@@ -41,7 +41,7 @@ NOT_SAID = Start()
 
 
 def start_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that say what to start from, as one argument `start`."""
+    """Add the options that choose the weights to start from; the command receives them as one argument `start`."""
 
     @functools.wraps(command)
     def told(*arguments: Any, start: str | None, backbone: str | None, small: bool, **more: Any) -> Any:
@@ -51,10 +51,10 @@ def start_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--start",
             help="Weights to start from: a .safetensors or .pth file, the name of a backbone with published weights "
-            f"such as timm/resnet50, or {NONE}. [default: what pretrain.init says]",
+            f"such as timm/resnet50, or {NONE}. [default: pretrain.init]",
         ),
-        click.option("--backbone", help="The network of a file of weights, such as timm/resnet50."),
-        click.option("--small", is_flag=True, help="Ship a small network, which learns from these weights."),
+        click.option("--backbone", help="Network that a weights file belongs to, such as timm/resnet50."),
+        click.option("--small", is_flag=True, help="Ship a small network that learns from these weights."),
     )
     for option in reversed(options):
         told = option(told)
@@ -62,25 +62,25 @@ def start_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_images(start: Start, source: Mapping[str, Any]) -> None:
-    """Refuse options of a start where there are no images yet that settings could be fitted to."""
+    """Refuse the options if there are no images yet to fit settings to."""
     if start != NOT_SAID and not source:
         raise PipelineError(
-            "--start: settings are fitted to images, and none are named: add --images, or give it to `ssl-pipeline "
-            "plan` later."
+            "--start: settings are fitted to images, but there are none. Add --images, or pass --start to "
+            "`ssl-pipeline plan` later."
         )
 
 
 def given(registry: "Registry", config: "Config", said: Start, place: Path) -> "Given | None":
-    """Return the weights that are meant; None: none.
+    """Return the weights that the options and the parameters choose; None if there are none.
 
     Args:
-        registry: The registry.
-        config: The parameters.
-        said: What the options say.
-        place: The folder of params.yaml, from which a path of the result is seen.
+        registry: Registry of plugins.
+        config: Parameters of the run.
+        said: Values of the options.
+        place: Folder of params.yaml, to which paths in the result are relative.
 
     Raises:
-        ConfigError: There are no such weights, nothing says which network they belong to, or they do not fit it.
+        ConfigError: There are no such weights, their network is unknown, or they do not fit it.
     """
     from ssl_pipeline.planning.starts import Given, as_teacher
     from ssl_pipeline.recipes import method_of
@@ -97,11 +97,11 @@ def given(registry: "Registry", config: "Config", said: Start, place: Path) -> "
     if start is None or start == NONE:
         if backbone or small:
             option = "--backbone" if backbone else "--small"
-            raise ConfigError(f"{option}: it says more about the weights of --start: name these, too.")
+            raise ConfigError(f"{option}: this option describes the weights of --start. Add --start.")
         return None
     if name := named_weights(registry, start):
         if backbone:
-            raise ConfigError(f"--backbone: '{shown(start, 100)}' already says which network it is. Omit the option.")
+            raise ConfigError(f"--backbone: '{shown(start, 100)}' already names its network. Omit the option.")
         return Given(start, {"name": name}, start if small else None)
     path = Path(start)
     if not path.is_file():
@@ -113,7 +113,7 @@ def given(registry: "Registry", config: "Config", said: Start, place: Path) -> "
     if path.suffix.lower() == ".onnx":
         if small:
             return Given(weights, {}, weights)
-        raise ConfigError("--start: training cannot go on from an .onnx file, but it can teach: add --small.")
+        raise ConfigError("--start: training cannot start from an .onnx file; to learn from it, add --small.")
     network = {"name": backbone} if backbone else _network_of(path)
     teacher = as_teacher(weights, network, described=not backbone) if small else None
     _check_fit(registry, network, path)
@@ -121,20 +121,20 @@ def given(registry: "Registry", config: "Config", said: Start, place: Path) -> "
 
 
 def _network_of(path: Path) -> dict[str, Any]:
-    """Return the network of weights of ours, which the card beside them names."""
+    """Return the network of weights that this project wrote, as named by the card beside them."""
     from ssl_pipeline.artifacts.card import CARD, read_card
     from ssl_pipeline.artifacts.files import ENCODER
 
     if path.name == ENCODER and (path.parent / CARD).exists():
         return read_card(path.parent).backbone.model_dump()
     raise ConfigError(
-        f"--start: weights alone do not say which network they belong to: add its name, such as --backbone "
-        f"timm/resnet50, for {shown(str(path), 200)}."
+        f"--start: {shown(str(path), 200)} does not name the network that its weights belong to. Add it, such as "
+        "--backbone timm/resnet50."
     )
 
 
 def _check_fit(registry: "Registry", network: dict[str, Any], path: Path) -> None:
-    """Refuse weights of another network now, before images are looked at."""
+    """Refuse weights of another network before any image is examined."""
     from ssl_pipeline.artifacts.assembly import build_encoder
     from ssl_pipeline.artifacts.card import CARD, read_card
     from ssl_pipeline.artifacts.files import ENCODER
@@ -143,7 +143,7 @@ def _check_fit(registry: "Registry", network: dict[str, Any], path: Path) -> Non
     from ssl_pipeline.training.initial import load_weights
 
     card = read_card(path.parent) if path.name == ENCODER and (path.parent / CARD).exists() else None
-    size, images = (card.size, card.images) if card else (224, RGB8)  # 224: which all networks of libraries take
+    size, images = (card.size, card.images) if card else (224, RGB8)  # all networks of libraries accept 224
     grey = (0.5,) * images.channels
     build = functools.partial(build_encoder, registry, Choice.model_validate(network), grey, grey, 0, images=images)
     published = None if card else build(size).backbone.published_for

@@ -1,4 +1,4 @@
-"""Say in a few lines what the pipeline found, and where its products lie."""
+"""Print the results of a run in a few lines, with the paths of its products."""
 
 import click
 
@@ -8,7 +8,7 @@ from ssl_pipeline_stages.paths import AUGMENTED, BUNDLE, EXPORT, FINETUNE, PAGE,
 
 @click.command()
 def summary() -> None:
-    """Print the verdicts of the last run and where to look."""
+    """Print the results of the last run and where to find its products."""
     raise SystemExit(guarded(_print))
 
 
@@ -21,12 +21,12 @@ def _print() -> None:
     for line in filter(None, [sizes, verdict.accuracies]):
         click.echo(line)
     click.echo("\n".join(verdict.lines))
-    click.echo(f"{images}; {REPORTS / 'curate' / 'images.csv'} has a line for each image")
+    click.echo(f"{images}; {REPORTS / 'curate' / 'images.csv'} describes each image on a line")
     classifier = FINETUNE / "classifier.onnx"
     if classifier.exists():
-        click.echo(f"Classifier: {classifier}, fine-tuned with the most labels")
+        click.echo(f"Classifier: {classifier}, fine-tuned on the largest number of labels")
     if BUNDLE.exists():
-        click.echo(f"To hand on: {BUNDLE}, whose verify.py verifies it on the machine where it runs")
+        click.echo(f"To deploy: {BUNDLE}; its verify.py checks it on the target machine")
     if PAGE.exists():
-        click.echo(f"All of it on one page: {PAGE}; `ssl-pipeline report --open` opens it.")
-    click.echo(f"Look at {AUGMENTED / 'preview.png'} (the views) and {REPORTS}/*/pictures; type `dvc metrics show`.")
+        click.echo(f"All results on one page: {PAGE}; `ssl-pipeline report --open` opens it.")
+    click.echo(f"See also {AUGMENTED / 'preview.png'} (the views), {REPORTS}/*/pictures and `dvc metrics show`.")

@@ -1,4 +1,4 @@
-"""Not a stage: a bundle, checked by the code that lies in it as verify.py."""
+"""Check a bundle with the code that it contains as verify.py; not a stage."""
 
 import sys
 from pathlib import Path
@@ -15,13 +15,13 @@ from ssl_pipeline_stages.paths import BUNDLE
     "--providers",
     default="cpu",
     show_default=True,
-    help="onnxruntime's execution providers, the preferred one first, such as cuda,cpu or openvino.",
+    help="Execution providers of onnxruntime, the preferred one first, such as cuda,cpu or openvino.",
 )
 def verify(bundle: Path, providers: str) -> None:
-    """Check BUNDLE, models/bundle unless another is named: its files by their checksums, its graphs by golden outputs.
+    """Check the files of BUNDLE (default: models/bundle) by their checksums and its graphs by golden outputs.
 
-    The exit status is 0 where all is well, 1 where the bundle is damaged or a graph computes something else here, and 2
-    where there is no bundle or no such provider.
+    The exit status is 0 if all checks pass, 1 if the bundle is damaged or a graph computes something else on this
+    machine, and 2 if there is no bundle or no such provider.
     """
     sys.exit(guarded(lambda: _verify(bundle, providers)))
 

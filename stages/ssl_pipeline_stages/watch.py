@@ -1,4 +1,4 @@
-"""Not a stage: how a pretraining in progress does, beside it and without disturbing it."""
+"""Evaluate a pretraining run in progress, without disturbing it; not a stage."""
 
 import os
 import sys
@@ -14,9 +14,9 @@ from ssl_pipeline_stages.guarded import guarded
     "--params", default="params.yaml", type=click.Path(path_type=Path), show_default=True, help="The parameters."
 )
 def watch(params: Path) -> None:
-    """Judge the newest checkpoint by nearest neighbours on validation images, and by what needs no label."""
+    """Evaluate the newest checkpoint by nearest neighbours on validation images, and by measures without labels."""
     if hasattr(os, "nice"):
-        os.nice(10)  # the training goes first
+        os.nice(10)  # the training has priority
     sys.exit(guarded(lambda: _watch(params)))
 
 

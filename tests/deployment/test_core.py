@@ -114,7 +114,7 @@ def test_a_core_with_another_weight_or_another_mean_is_refused(model: Model, ori
 
 
 def test_a_core_is_not_taken_for_a_graph_from_pixels(model: Model):
-    with pytest.raises(PipelineError, match=r"leads from normalised to embedding.*name a backbone\.onnx"):
+    with pytest.raises(PipelineError, match=r"maps normalised to embedding.*Name a backbone\.onnx"):
         Backbone(model.core)
     with pytest.raises(ValueError, match="normalised must be"):
         run(open_session(model.core), digit_images(2))

@@ -68,7 +68,7 @@ def test_the_runtime_gives_maps_and_embeddings_of_images_of_any_sizes(
             np.testing.assert_allclose(maps[number], expected[0], atol=1e-5 * np.abs(expected).max())
     np.testing.assert_allclose(backbone(images), Backbone(model.backbone)(images), atol=1e-6)
     with pytest.raises(
-        PipelineError, match=r"backbone.onnx returns no feature maps: export with .*\[embedding, maps\]"
+        PipelineError, match=r"backbone.onnx returns no feature maps. Export with .*\[embedding, maps\]"
     ):
         Backbone(model.backbone).maps(images)
     with pytest.raises(PipelineError, match=r"images\[0\] is uint8 \(8, 8\)"):
@@ -137,8 +137,8 @@ def test_layers_are_chosen_by_name_and_one_that_is_not_there_is_named(model: Mod
 @pytest.mark.parametrize(
     ("outputs", "said"),
     [
-        (["embedding", "feature_maps"], "has no 'feature_maps': take embedding, maps, or map_2"),
-        (["embedding", "map_0"], "has no 'map_0'"),
+        (["embedding", "feature_maps"], "unknown output 'feature_maps': use embedding, maps, or map_2"),
+        (["embedding", "map_0"], "unknown output 'map_0'"),
         (["maps"], "must contain embedding"),
         (["embedding", "maps", "maps"], "must not name an output twice"),
     ],

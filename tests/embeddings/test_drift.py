@@ -154,10 +154,8 @@ def test_copies_and_files_that_are_no_images_do_not_count(pile: Pile, call: Call
     Path("images/broken.jpg").write_bytes(b"no image")
     done = call(np.repeat(pile.held_out[:3], 5, axis=0))
     assert (done.exit_code, done.stdout) == (1, "")
-    assert "1 file cannot be used and left out, such as images/broken.jpg (not an image" in done.stderr.replace(
-        "\n", ""
-    )
-    assert "12 exact copies left out" in done.stderr
+    assert "left out 1 unusable file, such as images/broken.jpg (not an image" in done.stderr.replace("\n", "")
+    assert "left out 12 exact copies" in done.stderr
     assert "error: drift: 3 different images are too few" in done.stderr
 
 

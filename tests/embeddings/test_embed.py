@@ -106,7 +106,7 @@ def test_an_energy_of_single_images_is_a_column(call: Embed):
     expected = [graph([np.asarray(Image.open(row["path"]))])[0] for row in known]
     np.testing.assert_allclose([row["energy"] for row in known], expected, rtol=1e-5)
     pairs = write_graph(Path("pairs.onnx"))
-    assert "and what is needed leads from images to energy" in call("images", "--energy", pairs).stderr
+    assert "but a graph from images to energy is needed" in call("images", "--energy", pairs).stderr
     deep = write_graph(Path("deep.onnx"), "uint16", energy=True)
     assert "--energy: deep.onnx takes RGB of uint16" in call("images", "--energy", deep).stderr
 

@@ -146,7 +146,7 @@ def made(loss: str = "embedding_distillation", encoder: Any = None, **options: A
         ({"teacher_dim": 0}, "teacher_dim must be at least 1"),
         ({"views": 0}, "the number of views of kind 'plain' must be at least 1"),
         ({"views_temperature": 0.0}, "views_temperature must be greater than 0"),
-        ({"teacher": {"weights": "x.onnx", "mean": [0.5, 0.5, 0.5]}}, "mean and std go together"),
+        ({"teacher": {"weights": "x.onnx", "mean": [0.5, 0.5, 0.5]}}, "mean and std belong together"),
         ({"teacher": {"weights": "x.onnx", "backbone": "timm/resnet18"}}, "an .onnx file needs no backbone"),
     ],
 )

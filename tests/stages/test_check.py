@@ -87,9 +87,9 @@ def test_each_check_has_a_line_and_nothing_is_written(project: Callable[..., Res
         "export",
         "disk",
     ]
-    assert "images   ok: 1,797, of which 60 were tried; 10 classes" in checked
+    assert "images   ok: 1,797 found, 60 tried; 10 classes" in checked
     assert "loss info_nce" in checked
-    assert "export   ok: resnet_cifar, whose trial took 6 s" in checked
+    assert "export   ok: resnet_cifar, tried in 6 s" in checked
     stages = ["ingest", "augment", "pretrain", "export", "curate", "linear_eval", "finetune", "report", "bundle", "all"]
     assert [line.split()[0] for line in estimated.splitlines()] == stages
     assert [path.name for path in Path().iterdir()] == ["params.yaml"]
@@ -101,7 +101,7 @@ def test_images_that_cannot_be_used_are_counted_by_kind(project: Callable[..., R
         Image.fromarray(image).save(f"scans/{number}.png")
     Path("scans/text.png").write_text("no picture")
     done = project(ingest={"source": {"name": "folder", "path": "scans"}})
-    assert "images   ok: 3, of which 3 were tried and 1 cannot be used (1 not an image); no labels; RGB" in done.output
+    assert "images   ok: 3 found, 3 tried, 1 unusable (1 not an image); no labels; RGB" in done.output
 
 
 def test_all_mistakes_are_told_at_once(project: Callable[..., Result]) -> None:
@@ -151,7 +151,7 @@ def test_a_disk_that_is_too_small_is_refused_by_check_and_by_ingest(
     for command in (check, ingest):
         done = project(command)
         assert done.exit_code == 1
-        assert "and 0.0 GB are free: free some space, or choose a smaller ingest.canvas" in done.output
+        assert "but only 0.0 GB are free. Free some space, or choose a smaller ingest.canvas" in done.output
     assert not Path("data/ingested").exists()
 
 
@@ -173,7 +173,7 @@ def test_a_batch_that_does_not_fit_is_told_with_the_micro_batch_that_does(
     monkeypatch.setattr("ssl_pipeline.planning.machine.look_around", lambda: small)
     heavy = functools.partial(proposal.estimate_all, measure=lambda *_: Speed(1000.0, 4e6))  # 6 MB at the peak
     monkeypatch.setattr(proposal, "estimate_all", heavy)
-    assert "pretrain may need more memory than there is: set pretrain.micro_batch: 64." in project().output
+    assert "pretrain may need more memory than this machine has: set pretrain.micro_batch: 64." in project().output
     told = project(pretrain={"micro_batch": 4}).output
     assert "pretrain may need more memory" not in told
-    assert "finetune may need more memory than there is: lower finetune.batch_size." in told
+    assert "finetune may need more memory than this machine has: lower finetune.batch_size." in told

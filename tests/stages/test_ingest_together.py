@@ -55,7 +55,7 @@ def test_two_ranks_write_the_bytes_of_one_also_after_one_of_them_has_died(
         result = CliRunner().invoke(ingest, [])
     assert second.returncode == -9
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: Another process of this run has ended before its time: what it has written")
+    assert result.stderr.startswith("error: Another process of this run has ended early; its output")
     assert (contents(Path("data")), contents(Path("reports"))) == expected  # those of the last run
     shares = [len(path.read_bytes().splitlines()) for path in sorted(Path(".work").glob("ingest/*/outcomes-*"))]
     assert shares == [61, 20]

@@ -224,7 +224,7 @@ def test_folders_of_frames_are_recognised(untimed: None) -> None:
             Image.new("RGB", (20, 20), (shade, 40 * number, 10 * number)).save(Path("frames", clip, f"{number}.png"))
     said = begun("road", "--images", "frames", "--hours", "0.1")
     assert "frames of 3 clips" in said
-    assert "folders are read as clips of one frame per second: set ingest.source.fps" in said
+    assert "folders are read as clips of one frame per second. Set ingest.source.fps" in said
     config = load(Path("road/params.yaml"))
     assert config.ingest.source.model_dump() == {"name": "clips", "path": "../frames"}
 
@@ -244,4 +244,4 @@ def test_captions_and_shards_are_recognised(untimed: None) -> None:
         assert (config.ingest.source.name, config.pretrain.recipe) == (source, "clip")
     Path("labels.csv").write_text("path,label\n", encoding="utf-8")
     refused = run("other", "--images", "0.tar", "--labels", "labels.csv")
-    assert (refused.exit_code, "shards of a WebDataset hold their own" in refused.output) == (1, True)
+    assert (refused.exit_code, "shards of a WebDataset contain their labels" in refused.output) == (1, True)

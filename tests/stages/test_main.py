@@ -53,7 +53,7 @@ def test_help_lists_stages_tools_and_what_plugins_bring_without_importing_it(sit
     [
         ("raise RuntimeError('it is broken')", "greet = brought:greet", "cannot be loaded: it is broken"),
         (GREET, "greet = brought:missing", "cannot be loaded: "),
-        (GREET, "greet = brought:number", "is no click command: brought:number"),
+        (GREET, "greet = brought:number", "is not a click command: brought:number"),
     ],
 )
 def test_a_command_that_cannot_be_had_is_told_with_who_brought_it(site: Path, code: str, entry: str, message: str):
@@ -77,7 +77,7 @@ def test_of_an_unknown_command_the_nearest_ones_are_named(site: Path):
     for word, message in [
         ("pretrian", "no such command 'pretrian': did you mean pretrain"),
         ("gret", "did you mean greet"),
-        ("xyzzy", "no such command 'xyzzy': `ssl-pipeline --help` lists all"),
+        ("xyzzy", "no such command 'xyzzy': `ssl-pipeline --help` lists them all"),
     ]:
         done = run(word)
         assert done.exit_code == 2

@@ -63,16 +63,16 @@ def test_init_begins_a_project_with_a_start(project: Path):
     ("arguments", "said"),
     [
         (("--start", "nowhere.pth"), "--start: 'nowhere.pth' is neither a file nor the name of a backbone"),
-        (("--start", "weights.safetensors"), "weights alone do not say which network they belong to"),
+        (("--start", "weights.safetensors"), "does not name the network that its weights belong to"),
         (("--start", "weights.safetensors", "--backbone", "torchvision/resnet34"), "does not fit the backbone"),
         (("--start", "weights.safetensors", "--backbone", "resnet99"), "unknown name 'resnet99'"),
-        (("--start", "timm/resnet18", "--backbone", "timm/resnet18"), "already says which network it is"),
+        (("--start", "timm/resnet18", "--backbone", "timm/resnet18"), "already names its network"),
         (
             ("--start", "weights.pth", "--backbone", "torchvision/resnet18", "--small"),
             "--small: a small network learns from the weights of a .safetensors file",
         ),
-        (("--start", "none", "--small"), "--small: it says more about the weights of --start"),
-        (("--backbone", "timm/resnet18"), "--backbone: it says more about the weights of --start"),
+        (("--start", "none", "--small"), "--small: this option describes the weights of --start"),
+        (("--backbone", "timm/resnet18"), "--backbone: this option describes the weights of --start"),
     ],
 )
 def test_mistakes_are_told_before_images_are_looked_at(project: Path, arguments: tuple[str, ...], said: str):
@@ -103,5 +103,5 @@ def test_weights_are_tried_on_images_as_they_were_made_for(tmp_path: Path, ours:
 def test_init_without_images_has_nothing_to_fit_a_start_to(project: Path):
     done = CliRunner().invoke(init, ["shop", "--start", "timm/resnet18"])
     assert done.exit_code == 1
-    assert "settings are fitted to images, and none are named" in done.output
+    assert "settings are fitted to images, but there are none" in done.output
     assert not (project / "shop").exists()

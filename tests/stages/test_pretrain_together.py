@@ -83,7 +83,7 @@ def test_a_rank_that_dies_ends_the_run_which_goes_on_to_the_same_bytes(project, 
     monkeypatch.setattr(guarded, "_PATIENCE_SECONDS", 0.0)
     status, other, said = by_two(project, monkeypatch, "-c", DYING)
     assert (status, other) == (1, -signal.SIGKILL)
-    assert "error: Another process of this run has ended before its time" in said
+    assert "error: Another process of this run has ended early" in said
     assert "The last checkpoint is kept" in said
     status, other, said = by_two(project, monkeypatch)
     assert (status, other) == (0, 0)
@@ -151,7 +151,7 @@ def test_what_is_refused_is_told_once(project):
             2,
             "error: rank 2 of 4 (counted from 0) was ended by signal SIGKILL, wh",
         ),
-        ({0: (-15, 7), 1: (-15, 6), 2: (1, 7)}, 2, "error: rank 2 of 4 (counted from 0) has ended with exit status 1"),
+        ({0: (-15, 7), 1: (-15, 6), 2: (1, 7)}, 2, "error: rank 2 of 4 (counted from 0) ended with exit status 1"),
         ({0: (2, 7), 1: (-15, 7)}, 0, ""),  # which has said why
     ],
 )

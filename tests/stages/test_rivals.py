@@ -198,9 +198,9 @@ def write_nan(path: str) -> None:
 @pytest.mark.parametrize(
     ("rival", "words"),
     [
-        ({"weights": "theirs.pth", "backbone": "timm/resnet18"}, "backbone goes with a .safetensors file only"),
-        ({"weights": "timm/resnet18", "backbone": "timm/resnet18"}, "backbone goes with a .safetensors file only"),
-        ({"weights": "Theirs.ONNX", "backbone": "timm/resnet18"}, "an .onnx file needs no backbone: leave it out"),
+        ({"weights": "theirs.pth", "backbone": "timm/resnet18"}, "backbone is only valid with a .safetensors file"),
+        ({"weights": "timm/resnet18", "backbone": "timm/resnet18"}, "backbone is only valid with a .safetensors file"),
+        ({"weights": "Theirs.ONNX", "backbone": "timm/resnet18"}, "an .onnx file needs no backbone: remove it"),
     ],
 )
 def test_a_rival_is_never_called_by_a_name_that_was_not_opened(rival: dict[str, object], words: str):
@@ -278,4 +278,4 @@ def test_a_rival_that_cannot_be_judged_is_refused_in_a_sentence(
 @pytest.mark.usefixtures("project")
 def test_a_rival_named_twice_is_refused():
     name_rivals("same.onnx", {"weights": "same.onnx"})
-    assert "linear_eval: rivals: named twice: same.onnx" in evaluate(2).output
+    assert "but these are repeated: same.onnx" in evaluate(2).output

@@ -44,7 +44,7 @@ def test_a_skeleton_is_a_plugin_whose_tests_pass(tmp_path: Path):
 def test_what_cannot_be_a_name_is_refused(tmp_path: Path, name: str):
     result = written(name, tmp_path / "plugin")
     assert result.exit_code == 1
-    assert f"'{name}' cannot be a plugin's name" in result.output
+    assert f"'{name}' is not a valid plugin name" in result.output
     assert list(tmp_path.iterdir()) == []
 
 
