@@ -203,8 +203,8 @@ def verified(path: Path, stage: str) -> Path:
         raise PipelineError(f"{path} cannot be read ({error}): {remake(stage)}.") from error
     if not isinstance(known, dict) or known.get(path.name) != found:
         raise PipelineError(
-            f"{path} is damaged (its digest is not the one that the stage '{stage}' noted in {DIGESTS}): "
-            f"{remake(stage)}."
+            f"{path} is damaged (its digest differs from the one that the stage '{stage}' recorded in "
+            f"{DIGESTS}): {remake(stage)}."
         )
     return path
 

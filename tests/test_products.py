@@ -227,7 +227,9 @@ def test_a_product_that_is_not_what_was_written_is_told_and_not_used(
 def test_a_file_without_a_digest_is_not_used(tmp_path: Path):
     write_product(tmp_path / "one.json", 1)
     write_json(tmp_path / "two.json", 2)
-    with pytest.raises(PipelineError, match="two.json is damaged .its digest is not the one that the stage 'export'"):
+    with pytest.raises(
+        PipelineError, match="two.json is damaged .its digest differs from the one that the stage 'export'"
+    ):
         verified(tmp_path / "two.json", "export")
     record(tmp_path / "two.json")
     assert read_product(tmp_path / "two.json", "export") == 2

@@ -1,1 +1,1 @@
-"""From a sample of the images, the machine and a number of hours to settings, each with its reason."""
+"""Plan settings from a sample of the images, the machine and a time limit, each with its reason."""

@@ -1,4 +1,4 @@
-"""What parameters cost while they are being planned: how fast they train, and how long all stages take."""
+"""Costs of parameters while they are being planned: training speed, and the time of all stages."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,18 +22,18 @@ __all__ = ["Costs", "Measure"]
 TRIAL_SECONDS = 1.0
 
 Measure = Callable[..., Speed]
-"""`ssl_pipeline.planning.machine.trial`, or what stands for it in tests."""
+"""Function like `ssl_pipeline.planning.machine.trial`, or its substitute in tests."""
 
 
 class Costs:
-    """Measures and estimates what a draft costs, as it is at the moment.
+    """Measurements and estimates of the cost of a draft in its current state.
 
     Args:
-        registry: The registry.
-        evidence: The fingerprint of the images.
-        machine: What there is to compute with.
-        draft: The parameters.
-        measure: Function that tries how fast some parameters train.
+        registry: Registry of plugins.
+        evidence: Fingerprint of the images.
+        machine: Hardware to compute with.
+        draft: Parameters that are being planned.
+        measure: Function that measures how fast parameters train.
     """
 
     def __init__(self, registry: Registry, evidence: Evidence, machine: Machine, draft: Draft, measure: Measure):
@@ -41,14 +41,18 @@ class Costs:
         self.measure = measure
 
     def config(self) -> Config:
-        """Return the draft, checked."""
+        """Return the draft as a validated configuration.
+
+        Raises:
+            ConfigError: The draft is invalid.
+        """
         try:
             return Config.model_validate(self.draft.content)
         except ValidationError as error:
             raise ConfigError("\n".join(explain(error, Config))) from error
 
     def method(self) -> tuple[Method, dict[str, Policy]]:
-        """Return the method of the draft, and the kinds of views that there are."""
+        """Return the method of the draft, and its policies by kind of view."""
         config = self.config()
         method = method_of(self.registry, config.pretrain)
         return method, resolve_views(method, config.augment.views)
@@ -60,20 +64,20 @@ class Costs:
         return self.measure(self.registry, method.recipe, method.pretrain, views, canvas, spec, TRIAL_SECONDS)
 
     def whole_run(self, speed: Speed) -> Speed:
-        """Return how fast a whole run is, which may have smaller views, batches in parts, and several GPUs."""
+        """Return the speed of a whole run, which may use smaller views, batches in parts, and several GPUs."""
         section = self.method()[0].pretrain
         cost = relative_time(section, section.batch_size, self.machine)
         return replace(speed, images_per_second=speed.images_per_second / cost)
 
     def work(self, speed: Speed) -> Workload:
-        """Return what the draft asks for."""
+        """Return the workload of the draft."""
         config, (method, policies) = self.config(), self.method()
         needed = needed_views(self.registry, method.recipe.pretext_task)
         size = policies[config.finetune.view if config.finetune.view in policies else needed.main].size
         return workload_of(config, self.evidence, sum(needed.counts.values()), size, speed)
 
     def estimates(self, speed: Speed) -> tuple[Workload, list[StageEstimate]]:
-        """Estimate all stages of the draft."""
+        """Return the workload of the draft, and estimates of all its stages."""
         method, _ = self.method()
         work = self.work(speed)
         section = method.pretrain

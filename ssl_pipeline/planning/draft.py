@@ -1,4 +1,4 @@
-"""Parameters while they are being planned: what is proposed, and what a person has set and keeps."""
+"""Parameters while they are being planned: proposed values, and values that the user has set."""
 
 import copy
 from collections.abc import Collection, Mapping
@@ -10,13 +10,13 @@ __all__ = ["Draft", "Setting", "value_at"]
 
 @dataclass(frozen=True)
 class Setting:
-    """A value that is proposed.
+    """Proposed value of a key.
 
     Attributes:
-        key: The place of the value in params.yaml, such as pretrain.epochs.
-        value: The value, as YAML has it.
-        reason: One sentence.
-        left: Whether a person has set another value, which stays.
+        key: Key in params.yaml, such as pretrain.epochs.
+        value: Proposed value, as in YAML.
+        reason: Reason for the value, in one sentence.
+        left: Whether the user has set another value, which is not replaced.
     """
 
     key: str
@@ -26,18 +26,18 @@ class Setting:
 
 
 def value_at(content: Mapping[str, Any], key: str) -> Any:
-    """Return the value of a key such as pretrain.epochs; None where there is none."""
+    """Return the value of a key such as pretrain.epochs; None if it is missing."""
     section, _, name = key.partition(".")
     values = content.get(section)
     return values.get(name) if isinstance(values, Mapping) else None
 
 
 class Draft:
-    """The content of params.yaml, into which settings are put one after another.
+    """Draft of params.yaml, into which settings are put one after another.
 
     Args:
-        content: The content as it is, which stays as it is.
-        left: Keys whose values a person has set.
+        content: Content of params.yaml, which is copied and not changed.
+        left: Keys whose values the user has set.
     """
 
     def __init__(self, content: Mapping[str, Any], left: Collection[str]):
@@ -46,13 +46,13 @@ class Draft:
         self.settings: dict[str, Setting] = {}
 
     def put(self, key: str, value: Any, reason: str) -> Any:
-        """Propose a value, and return the one that counts: this one, or that of the person."""
+        """Propose a value, and return the effective one: this value, or the user's if there is one."""
         left = key in self.left and value_at(self.content, key) != value
         self.settings[key] = Setting(key, value, reason, left)
         return self.set(key, value)
 
     def set(self, key: str, value: Any) -> Any:
-        """Put in a value without proposing it, unless a person has set another; return the one that counts."""
+        """Set a value without proposing it, unless the user has set another; return the effective one."""
         if key in self.left:
             return value_at(self.content, key)
         section, _, name = key.partition(".")

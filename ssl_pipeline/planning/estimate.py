@@ -1,10 +1,10 @@
-"""Minutes and memory of each stage, before anything runs.
+"""Estimate the time and memory of each stage before anything runs.
 
-A stage costs the time of images that pass the network, in training or forwards, at the speed of a trial; of what grows
-with the number of images but not with the network; and of what depends on neither: starting, writing graphs and proving
-them. The constants of the latter two were measured on one core of a server's processor with bf16 (Xeon, AVX512), in
-processor time of each stage of the digits and of clothing photographs at 32 px; other machines differ, mostly by a
-constant factor. Fine-tuning trains as many models at a time as there are threads, up to four.
+The time of a stage has three parts: passes of images through the network, in training or forward only, at the speed of
+a trial; work that grows with the number of images but not with the network; and fixed work, such as starting, and
+writing and proving graphs. The constants of the last two parts were measured on one core of a server processor with
+bf16 (Xeon, AVX512), as processor time of each stage on the digits and on clothing photographs at 32 px. Other machines
+differ, mostly by a constant factor. Fine-tuning trains as many models at a time as there are threads, up to four.
 """
 
 from collections.abc import Mapping
@@ -34,45 +34,45 @@ FIXED = {
     "report": 3.0,
     "bundle": 2.0,
 }
-"""Seconds of a stage of which nothing depends on the images, on one core."""
+"""Fixed time of each stage, which does not depend on the images, in seconds on one core."""
 FORWARDS = {"fp32": 3.0, "bf16": 2.5, "fp16": 1.5}
-"""Forward passes, which are in fp32, that take as long as a network's step of training on one view, by precision.
+"""Precision of training -> number of forward passes in fp32 that take as long as a training step on one view.
 
-Those of fp32 and bf16 were measured on a processor, that of fp16 was not measured."""
+The values of fp32 and bf16 were measured on a CPU; that of fp16 was not measured."""
 PROBE_SECONDS = 5e-6
-"""Seconds that the probes of all strengths take for each labelled image and each dimension of pixels and colours."""
+"""Time of the probes of all strengths per labelled image and per dimension of pixels and colours, in seconds."""
 CLUSTER_SECONDS = 1.5e-3
-"""Seconds that k-means and what is said of it takes for each image of the clusters."""
+"""Time of k-means and its evaluation per image of the clusters, in seconds."""
 COLOURS = 512
-"""Dimensions of a histogram of colours."""
+"""Number of dimensions of a colour histogram."""
 MAP_SECONDS = 2.5e-3
-"""Seconds that the map of the page takes for each of its images, of which there are at most 10,000."""
+"""Time of the map on the page per image, of which there are at most 10,000, in seconds."""
 TWICE = 1.46
-"""Time of a step whose images are encoded in parts, each of them twice, as a multiple of that of one pass."""
+"""Time of a step whose images are encoded in parts, and twice each, as a multiple of a step in one pass."""
 STEP_SECONDS = 1e-3
-"""Seconds of a step of fine-tuning that do not depend on its images: the optimizer's."""
+"""Time of the optimizer in a step of fine-tuning, which does not depend on the images, in seconds."""
 SHIPPING_SECONDS = 12.0
-"""Seconds that it takes to write the classifier and to prove it, while other processes fine-tune."""
+"""Time to write and prove the classifier, while other processes fine-tune, in seconds."""
 HELPER_SECONDS = 6.0
-"""Seconds of a process that helps to fine-tune until it does: it is started after a while, and imports torch."""
+"""Time until a helper process of fine-tuning begins to work, in seconds: it starts late, and imports torch."""
 ARMS = 3
 CHOOSING = 2
 LIBRARIES = 1.0e9
-"""Bytes that a stage takes for its libraries."""
+"""Memory of the libraries of a stage, in bytes."""
 
 
 @dataclass(frozen=True)
 class StageEstimate:
-    """What a stage is expected to take.
+    """Estimated time and memory of a stage.
 
     Attributes:
-        stage: Its name.
-        minutes: Time by the clock.
-        memory: Main memory of all its processes, bytes.
-        device_memory: Memory of the GPU, or of each of several, bytes; 0 without one.
-        fitting: `pretrain.micro_batch` with which its steps would take half of the memory; None: they already
-            do.
-        processes: Number of processes that share it, each with a GPU of its own where there are GPUs.
+        stage: Name of the stage.
+        minutes: Wall-clock time, in minutes.
+        memory: Main memory of all processes of the stage, in bytes.
+        device_memory: Memory on each GPU, in bytes; 0 without a GPU.
+        fitting: Value of `pretrain.micro_batch` with which a step takes half of the memory; None if it takes no more
+            than that already.
+        processes: Number of processes that share the stage, each with its own GPU if there are GPUs.
     """
 
     stage: str
@@ -85,18 +85,18 @@ class StageEstimate:
 
 @dataclass(frozen=True)
 class Workload:
-    """What estimates depend on.
+    """Workload from which estimates are computed.
 
     Attributes:
         files: Number of images to decode.
-        images_per_second: How fast they are decoded.
+        images_per_second: Decoding speed, in images per second.
         pool: Number of images to pretrain on.
         labels: Split -> number of labelled images.
         classes: Number of classes.
-        views: Number of views that pretraining encodes of each image.
-        pixels: Number of different dimensions that pixels and colours have for a probe.
-        view_bytes: What a view that fine-tuning learns from takes, bytes.
-        speed: What a trial of pretraining has measured.
+        views: Number of views per image that pretraining encodes.
+        pixels: Number of distinct dimensions of pixels and colours in the baseline probes.
+        view_bytes: Size of a view for fine-tuning, in bytes.
+        speed: Speed of pretraining that a trial has measured.
     """
 
     files: int
@@ -111,13 +111,13 @@ class Workload:
 
 
 def pool_size(labelling: Labelling, usable: int, val_fraction: float, test_fraction: float) -> int:
-    """Return how many images are left to pretrain on, of those that can be used.
+    """Return the number of usable images that remain for pretraining.
 
     Args:
-        labelling: What the source says of its images.
-        usable: Number of images that are expected to be of use.
-        val_fraction: Share of the training images that validation takes, unless the source says which.
-        test_fraction: Share of the labelled images that the test takes, unless the source says which.
+        labelling: Labels, splits and groups that the source states.
+        usable: Expected number of usable images.
+        val_fraction: Share of the training images for validation, unless the source has such a split.
+        test_fraction: Share of the labelled images for testing, unless the source has such a split.
     """
     share, splits = usable / max(labelling.images, 1), labelling.splits
     test = splits["test"] if "test" in splits else test_fraction * labelling.labelled
@@ -127,14 +127,14 @@ def pool_size(labelling: Labelling, usable: int, val_fraction: float, test_fract
 
 
 def workload_of(config: Config, evidence: Evidence, views: int, view_side: int, speed: Speed) -> Workload:
-    """Return what the settings ask for, of the images that the evidence is of.
+    """Return the workload of settings on the images that the evidence describes.
 
     Args:
-        config: The parameters.
-        evidence: The fingerprint of the images.
-        views: Number of views that pretraining encodes of each image.
-        view_side: Side of a view that fine-tuning learns from, px.
-        speed: What a trial of pretraining has measured.
+        config: Parameters of the run.
+        evidence: Fingerprint of the images.
+        views: Number of views per image that pretraining encodes.
+        view_side: Side of a view for fine-tuning, in px.
+        speed: Speed of pretraining that a trial has measured.
     """
     section, labelling = config.ingest, evidence.labelling
     pool = pool_size(labelling, evidence.usable, section.val_fraction, section.test_fraction)
@@ -147,7 +147,7 @@ def workload_of(config: Config, evidence: Evidence, views: int, view_side: int, 
     }
     bands = evidence.spec.channels
     pixels = min(section.canvas, 16) ** 2 * bands + COLOURS
-    if evidence.grey == 1.0:  # its bands are equal, and its colours few
+    if evidence.grey == 1.0:  # bands are equal and colours few
         pixels = min(section.canvas, 16) ** 2
     return Workload(
         files=labelling.images,
@@ -166,11 +166,11 @@ def estimate(config: Config, epochs: int, batch_size: int, work: Workload, machi
     """Estimate all stages that take time, in the order in which they run.
 
     Args:
-        config: The parameters.
+        config: Parameters of the run.
         epochs: Number of passes over the images.
         batch_size: Number of images per step.
-        work: What is to be done.
-        machine: What it is done with.
+        work: Workload of the run.
+        machine: Hardware to compute with.
     """
     batch = min(batch_size, work.pool)
     seen = epochs * (work.pool // batch) * batch
@@ -196,7 +196,7 @@ def estimate(config: Config, epochs: int, batch_size: int, work: Workload, machi
     for stage, time in seconds.items():
         step, processes = work.speed.step_bytes(steps_of.get(stage, 0)), together if stage == "pretrain" else 1
         memory = processes * (LIBRARIES + (step if machine.device == "cpu" else 0))
-        memory += pixels if stage != "ingest" else 0  # which processes share, as they are those of one file
+        memory += pixels if stage != "ingest" else 0  # shared by all processes, which map the same file
         on_device = step if machine.device != "cpu" else 0
         fitting = micro_batch(batch, work.speed, machine, processes) if stage == "pretrain" else None
         found.append(StageEstimate(stage, (FIXED[stage] + time) / 60, int(memory), on_device, fitting, processes))
@@ -204,9 +204,10 @@ def estimate(config: Config, epochs: int, batch_size: int, work: Workload, machi
 
 
 def relative_time(section: PretrainSection, batch: int, machine: Machine) -> float:
-    """Return the time that a run takes, as a multiple of one on one device, of steps of full size and in one pass.
+    """Return the time of a run as a multiple of its time on one device, at full size and with batches in one pass.
 
-    GPUs are taken to share the work without waiting for each other; processes on a CPU share its cores, and save none.
+    GPUs are assumed to share the work without waiting for each other. Processes on a CPU share its cores, so they save
+    no time.
     """
     processes = machine.processes(section.devices)
     in_parts = bool(section.micro_batch and section.micro_batch < ceil(batch / processes))
@@ -215,47 +216,47 @@ def relative_time(section: PretrainSection, batch: int, machine: Machine) -> flo
 
 
 def _network(work: Workload) -> float:
-    """Return how many views per second the network trains on, all threads together, their making left out."""
+    """Return how many views per second the network trains on with all threads, without the time to make views."""
     return work.views * work.speed.images_per_second / (1 - work.speed.making)
 
 
 def _linear_passes(config: Config, work: Workload) -> int:
-    """Return how many images pass the network in linear_eval, each as often as it does."""
+    """Return the number of forward passes of single images in linear_eval."""
     known, test = work.labels["train"] + work.labels["val"], work.labels["test"]
     calibration, clusters = min(CALIBRATION_IMAGES, work.pool), min(config.linear_eval.clusters.images, work.pool)
     unlabelled = work.pool - work.labels["train"]
-    alone = known + test + min(clusters, unlabelled) + clusters  # the exported file; last, over other views
+    alone = known + test + min(clusters, unlabelled) + clusters  # by the exported file; last, other views
     random = 2 * RANDOM_DRAWS * known + 2 * test + RANDOM_DRAWS * calibration
     layers = known
     return alone + random + layers
 
 
 def _finetune_seconds(config: Config, work: Workload, machine: Machine) -> float:
-    """Return what fine-tuning takes besides what depends on nothing: several processes share its models."""
+    """Return the time of fine-tuning without its fixed part; several processes share its models."""
     views, made, steps = _finetune_work(config, work)
     if not steps:
         return 0.0
     processes = 1
     if machine.device == "cpu":
         processes = min(machine.threads, MAX_PROCESSES, ARMS * len(config.finetune.budgets))
-    # how fast each of them is, to all threads in one
+    # speed of each process, relative to one with all threads
     share = float((max(machine.threads // processes, 1) / machine.threads) ** work.speed.scaling)
     network = share * _network(work)
-    making = work.speed.making / (share * work.views * work.speed.images_per_second)  # s for each view
+    making = work.speed.making / (share * work.views * work.speed.images_per_second)  # seconds per view
     busy = SHIPPING_SECONDS + views / network + made * making + STEP_SECONDS * steps
     busy += _finetune_tests(config, work) / (FORWARDS[machine.precision] * network)
     return min(busy, (busy + HELPER_SECONDS * (processes - 1)) / processes)
 
 
 def _models(config: Config, budget: int | str) -> int:
-    """Models that fine-tuning trains at a budget, of all arms."""
+    """Return the number of models that fine-tuning trains at a budget, in all arms."""
     section = config.finetune
     choosing = 1 if budget == "all" else min(CHOOSING, section.draws)
     return ARMS * (section.draws + choosing * (len(section.learning_rates) - 1))
 
 
 def _finetune_work(config: Config, work: Workload) -> tuple[int, int, int]:
-    """Return how many views fine-tuning trains on, how many of them it makes, and how many steps it takes."""
+    """Return the number of views that fine-tuning trains on, the number that it makes, and the number of steps."""
     section, known = config.finetune, work.labels["train"]
     views = made = total = 0
     if not known or work.classes < 2:
@@ -263,7 +264,7 @@ def _finetune_work(config: Config, work: Workload) -> tuple[int, int, int]:
     for budget in section.budgets:
         images = known if budget == "all" else min(known, int(budget) * work.classes)
         steps = max(section.steps, section.epochs * ceil(images / section.batch_size))
-        of_a_model, models = steps * section.batch_size, _models(config, budget)  # full, also where images are fewer
+        of_a_model, models = steps * section.batch_size, _models(config, budget)  # batches are full
         total += models * steps
         views += models * of_a_model
         kept = of_a_model * work.view_bytes <= MAX_KEPT_BYTES
@@ -272,6 +273,6 @@ def _finetune_work(config: Config, work: Workload) -> tuple[int, int, int]:
 
 
 def _finetune_tests(config: Config, work: Workload) -> int:
-    """Images that fine-tuning classifies: test images by every final model, probes' among them."""
+    """Return the number of images that fine-tuning classifies: test images, by every final model and probe."""
     tested = (ARMS + 2) * config.finetune.draws * len(config.finetune.budgets) * work.labels["test"]
     return tested if work.labels["train"] and work.classes > 1 else 0

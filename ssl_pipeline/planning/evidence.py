@@ -1,4 +1,4 @@
-"""What a sample of images says of all of them: the fingerprint that settings are proposed by."""
+"""Fingerprint of a data set from a sample of its images, from which settings are proposed."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,16 +23,16 @@ Whole = npt.NDArray[np.int64]
 
 THUMBNAIL = 32
 TOLD_APART = 1000
-"""Images that mirrors are tried on: with so many, a share of one half is known to three points."""
+"""Number of images for the test of mirrors; with so many, a share of 50% is known to within three points."""
 GREY = 4 / 255
-"""Mean difference of channels up to which an image counts as grey: JPEG leaves some."""
+"""Largest mean difference of channels of a grey image, as a share of the full scale; JPEG compression leaves some."""
 FOLDERS = 20
-"""Folders below the classes from which on they count as tracks, patients and the like."""
+"""Number of folders below the classes from which they are treated as groups, such as tracks or patients."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """What nine tenths of the images lie between: the 5th, the 50th and the 95th percentile."""
+    """Range of a value in 90% of the images: the 5th, 50th and 95th percentile."""
 
     low: float
     median: float
@@ -41,17 +41,17 @@ class Spread:
 
 @dataclass(frozen=True)
 class Labelling:
-    """What the source says of the images, all of them.
+    """Labels, groups, splits and captions that the source states for all its images.
 
     Attributes:
         images: Number of images.
-        labelled: Number of those with a label.
+        labelled: Number of images with a label.
         classes: Number of different labels.
-        smallest: Number of images of the smallest class; 0 where there is none.
-        largest: Number of images of the largest class.
-        groups: Number of the groups that the source names.
+        smallest: Number of images in the smallest class; 0 without classes.
+        largest: Number of images in the largest class; 0 without classes.
+        groups: Number of groups that the source names.
         splits: Split that the source names -> number of its images.
-        clips: Number of clips that images are frames of.
+        clips: Number of clips whose frames are among the images.
         captioned: Number of images with a caption.
         captions: Number of different captions.
     """
@@ -70,24 +70,25 @@ class Labelling:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The fingerprint of a data set.
+    """Fingerprint of a data set.
 
     Attributes:
-        labelling: What the source says of all images.
-        sampled: Number of images that were decoded; what follows is of these.
-        rejects: Kind of reason -> number of images that could not be used.
-        images_per_second: How fast they were decoded, on all cores.
-        short_side: Shorter side, px.
-        aspect: Width / height.
-        pixels: How they were read: `ingest.pixels`.
-        spec: What their values mean.
+        labelling: Labels, groups, splits and captions of all images.
+        sampled: Number of images that were decoded; the following attributes describe these.
+        rejects: Kind of reason -> number of unusable images.
+        images_per_second: Decoding speed with all cores, in images per second.
+        short_side: Shorter side, in px.
+        aspect: Ratio of width to height.
+        pixels: Value of `ingest.pixels` with which the images were read.
+        spec: Channels and type of the images.
         grey: Share of the images without colours, in [0, 1].
-        saturation: Mean difference of the largest and the smallest channel, as a share of the full scale; 0 for images
-            whose bands are no colours.
-        detail: Side in px -> share of the variance of an image's pixels that is left at that side; sides up to the
+        saturation: Mean difference of the largest and the smallest channel, as a share of the full scale; 0 if the
+            bands are not colours.
+        detail: Side in px -> share of the variance of an image's pixels that remains at that side, for sides up to the
             median of the shorter sides.
-        copies: Share of the images that are near copies of other ones in the sample, or the same.
-        told: Turn -> how often a classifier told images from what the turn makes of them; empty for too few images.
+        copies: Share of the images that are exact or near copies of other images in the sample.
+        told: Transformation -> accuracy of a classifier that tells images from their transformed copies; empty if there
+            are too few images.
     """
 
     labelling: Labelling
@@ -106,14 +107,14 @@ class Evidence:
 
     @property
     def usable(self) -> int:
-        """Images of the whole data set that can be expected to be of use."""
+        """Expected number of usable images in the whole data set."""
         tried = self.sampled + sum(self.rejects.values())
         return round(self.labelling.images * self.sampled / tried)
 
 
 def examine(sample: Sample) -> Evidence:
-    """Look at a sample of at least one image."""
-    chunks = range(0, len(sample), 256)  # in floats, all at once would be a lot
+    """Return the fingerprint from a sample of at least one image."""
+    chunks = range(0, len(sample), 256)  # as floats, all images at once would need too much memory
     looks = [_look(_shares(sample, slice(start, start + 256)), sample.spec) for start in chunks]
     short = sample.sizes.min(axis=1)
     groups, copies = _groups(sample)
@@ -145,7 +146,7 @@ SIDES = (8, 16, 32, 64, SIDE)
 
 @dataclass(frozen=True)
 class _Look:
-    """What is seen of some images; `kept` are sums of variances at each of SIDES."""
+    """Statistics of some images; `kept` holds sums of variances at each of SIDES."""
 
     thumbnails: Float
     grey: npt.NDArray[np.bool_]
@@ -154,7 +155,7 @@ class _Look:
 
 
 def _shares(sample: Sample, part: slice) -> Float:
-    """Some canvases as shares of the full scale, in [0, 1]."""
+    """Return some canvases as shares of the full scale, in [0, 1]."""
     low, high = np.float32(sample.spec.low), np.float32(sample.spec.high)
     values: Float = (sample.canvases[part].astype(np.float32) - low) / (high - low)
     return np.nan_to_num(values).clip(0, 1) if sample.spec.dtype == "float32" else values.clip(0, 1)
@@ -172,7 +173,7 @@ def _look(images: Float, spec: ImageSpec) -> _Look:
 
 
 def _halved(images: Float) -> Float:
-    """(n, 2 S, 2 S, C) to the means of blocks of four pixels, (n, S, S, C)."""
+    """Return the means (n, S, S, C) of blocks of four pixels of images (n, 2 S, 2 S, C)."""
     rows = images[:, ::2] + images[:, 1::2]
     return (rows[:, :, ::2] + rows[:, :, 1::2]) * np.float32(0.25)
 
@@ -199,7 +200,7 @@ def _labelling(records: Sequence[Record]) -> Labelling:
 
 
 def _groups(sample: Sample) -> tuple[Whole, float]:
-    """(n,) equal for images that belong together, and the share of copies among them."""
+    """Return group numbers (n,), equal for images that belong together, and the share of copies."""
     groups = np.unique(_named(sample.chosen), return_inverse=True)[1].astype(np.int64)
     first: dict[bytes, int] = {}
     twins: dict[int, list[int]] = {}
@@ -212,7 +213,7 @@ def _groups(sample: Sample) -> tuple[Whole, float]:
 
 
 def _named(records: Sequence[Record]) -> list[str]:
-    """The group of each image: the source's, or else the folder below its class, where there are many, or itself."""
+    """Return the group of each image: the source's, the folder below its class if there are many, or the image."""
     folders = [_folder(record) for record in records]
     many = len(set(folders) - {""}) >= FOLDERS
     return [
@@ -222,7 +223,7 @@ def _named(records: Sequence[Record]) -> list[str]:
 
 
 def _folder(record: Record) -> str:
-    """The folder that an image lies in, unless its name is that of a class or a split."""
+    """Return the folder of an image; "" if its name is that of the image's class or of a split."""
     folder, _, _ = record.path.rpartition("/")
     name = folder.rpartition("/")[2]
     return "" if name == record.label or name.lower() in SPLIT_NAMES else folder

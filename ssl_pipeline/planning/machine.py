@@ -1,4 +1,4 @@
-"""What there is to compute with, and a trial of how fast it trains."""
+"""Hardware to compute with, and a trial that measures how fast it trains."""
 
 import math
 import time
@@ -31,28 +31,29 @@ from ssl_pipeline.value_types import Devices
 __all__ = ["Machine", "Speed", "look_around", "trial"]
 
 FEW = 4
-"""Images of the first steps of a trial, from which it is seen how many the others can have."""
+"""Number of images in the first steps of a trial, which determine how many the other steps can have."""
 MOST = {"cpu": 256, "cuda": 1024}
-"""Images per step of a trial, at most: a GPU is fast with many only, and a small network on a CPU faster."""
+"""Device -> maximum number of images per step of a trial. A GPU is fast only with many images, and a small network on a
+CPU is faster with many."""
 PATIENCE = 4.0
-"""Multiple of a trial's time after which it ends, however much of it other programs have taken."""
+"""Multiple of a trial's time limit after which it ends, even if other programs took most of the time."""
 TRANSIENT = 1.5
-"""What a training step takes at its peak, as a multiple of what it keeps for the backward pass."""
+"""Peak memory of a training step as a multiple of the memory that it keeps for the backward pass."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What there is to compute with.
+    """Hardware to compute with.
 
     Attributes:
         cores: Number of cores that this process may use.
-        memory: Main memory that this process may use, bytes.
-        device: cpu or cuda.
-        name: The GPU's name; "" without one.
-        device_memory: Memory of the GPU, bytes; 0 without one.
-        precision: What `pretrain.precision: auto` means here: bf16, fp16 or fp32.
-        gpus: Number of GPUs, each like the first.
-        threads: Threads that share a step on the CPU.
+        memory: Main memory that this process may use, in bytes.
+        device: Type of the device, cpu or cuda.
+        name: Name of the GPU; "" without one.
+        device_memory: Memory of the GPU, in bytes; 0 without one.
+        precision: Precision that `pretrain.precision: auto` selects on this machine: bf16, fp16 or fp32.
+        gpus: Number of GPUs, which are assumed to be alike.
+        threads: Number of threads that share a step on the CPU.
     """
 
     cores: int
@@ -65,23 +66,23 @@ class Machine:
     threads: int = 1
 
     def processes(self, devices: Devices) -> int:
-        """Return how many processes train together.
+        """Return the number of processes that train together.
 
         Args:
-            devices: The value of `pretrain.devices`.
+            devices: Value of `pretrain.devices`.
         """
         return max(1, self.gpus) if devices == "auto" else devices
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What a trial has measured.
+    """Result of a trial.
 
     Attributes:
-        images_per_second: Number of images per second, all views of each included.
-        bytes_per_image: What a training step keeps of each image for its backward pass, bytes.
-        making: Share of the time in which views are made, in [0, 1); the rest is the network's.
-        scaling: Power of the number of threads with which speed grows, in [0, 1]; 0: more threads change nothing.
+        images_per_second: Speed of training, in images per second, each with all its views.
+        bytes_per_image: Memory that a training step keeps per image for the backward pass, in bytes.
+        making: Share of the time spent on making views, in [0, 1); the rest is spent in the network.
+        scaling: Exponent in [0, 1] with which speed grows with the number of threads; 0 if threads do not matter.
     """
 
     images_per_second: float
@@ -90,12 +91,12 @@ class Speed:
     scaling: float = 1.0
 
     def step_bytes(self, images: int) -> int:
-        """Return what a training step over a number of images takes at its peak."""
+        """Return the peak memory of a training step over a number of images, in bytes."""
         return int(TRANSIENT * self.bytes_per_image * images)
 
 
 def look_around() -> Machine:
-    """Find out what there is to compute with."""
+    """Return the hardware of this machine."""
     device = best_device()
     name, device_memory = "", 0
     if device.type == "cuda":
@@ -122,19 +123,19 @@ def trial(
     spec: ImageSpec,
     seconds: float,
 ) -> Speed:
-    """Train on random images for a moment, step by step as `ssl_pipeline.training.pretraining` does.
+    """Train on random images for a short time, with steps as in `ssl_pipeline.training.pretraining`.
 
     Args:
-        registry: The registry.
-        recipe: The recipe, resolved.
-        config: The parameters of pretraining.
+        registry: Registry of plugins.
+        recipe: Resolved recipe.
+        config: Parameters of pretraining.
         policies: Kind of view -> policy.
-        canvas: Side of the stored images, px.
-        spec: What the images' values mean.
-        seconds: Time that the steps which count should take, s; there are at least three.
+        canvas: Side of the stored images, in px.
+        spec: Channels and type of the images.
+        seconds: Time for the measured steps, in seconds; there are at least three steps.
 
     Raises:
-        ConfigError: The parameters do not go together, as pretrain would say it.
+        ConfigError: The parameters are incompatible; the message is that of pretrain.
     """
     floats = resolve_precision(config.precision, best_device())
     most = min(MOST[floats.device.type], config.batch_size)
@@ -169,13 +170,13 @@ def trial(
         optimizer.step()
         task.after_step(moment, kept)
         ended, done = synchronized()
-        # alone on the machine, some thread would always be at work; what is more has been waiting for other programs
+        # on an idle machine, some thread is always working; any additional time was spent waiting for other programs
         taken = ended - began if floats.device.type == "cuda" else min(ended - began, done - worked)
         return taken, (made - began) / (ended - began)
 
     count = min(FEW, most)
     with kept_for_backward(task) as kept:
-        step(0, count)  # which also prepares what later steps find prepared
+        step(0, count)  # also the warm-up for later steps
     bytes_per_image = sum(kept) / count
     most = min(most, int(free_memory(floats.device) / 2 / max(bytes_per_image, 1)))
     began, number, (taken, making) = time.perf_counter(), 1, step(1, count)
@@ -193,18 +194,18 @@ def trial(
 
 
 def _scaling(step: Callable[[int, int], tuple[float, float]], number: int, count: int, taken: float) -> float:
-    """Return the power of the number of threads with which speed grows, by steps in one thread.
+    """Return the exponent with which speed grows with the number of threads, measured by steps in one thread.
 
     Args:
-        step: Function that trains on some images as the step of a number; returns the time that it took, s.
-        number: The number of the last step.
-        count: The number of its images.
-        taken: The time that such a step takes in all threads, s.
+        step: Function that takes the number of a step and of its images, trains, and returns the time in seconds.
+        number: Number of the last step.
+        count: Number of images of the last step.
+        taken: Time of such a step with all threads, in seconds.
     """
     threads = torch.get_num_threads()
     if threads == 1:
         return 1.0
-    few = max(min(FEW, count), count // max(1, threads // 4))  # a moment is enough, also where there are many threads
+    few = max(min(FEW, count), count // max(1, threads // 4))  # keeps the step short with many threads, too
     torch.set_num_threads(1)
     try:
         alone = min(step(number + 1, few)[0], step(number + 2, few)[0]) / few
@@ -214,7 +215,7 @@ def _scaling(step: Callable[[int, int], tuple[float, float]], number: int, count
 
 
 def _noise(canvas: int, spec: ImageSpec, count: int) -> Split:
-    """Random images as if they lay in a store."""
+    """Return random images in the form of a split of a store."""
     shares = np.random.default_rng(0).random((count, canvas, canvas, spec.channels), np.float32)
     values = (spec.low + shares * (spec.high - spec.low)).astype(spec.numpy_dtype)
     ids = np.array([hash64(0, "trial", number) for number in range(count)], np.uint64)

@@ -1,8 +1,7 @@
-"""Settings in params.yaml: what a person has set stays, and so does every comment.
+"""Write settings into params.yaml, while preserving every comment and all values that the user has set.
 
-Whether a person has set a value is told by what it was before: `plan.json` beside params.yaml notes each value that was
-planned last, and a value that is another one now was set by somebody. Of keys that no plan has written yet, those count
-as set by a person whose values are not as they ship.
+`plan.json` beside params.yaml records the values that the last plan wrote. A value that differs from its record was set
+by the user. A key that no plan has written was set by the user if its value differs from the shipped one.
 """
 
 import json
@@ -22,14 +21,14 @@ from ssl_pipeline.yaml_file import read_yaml
 __all__ = ["RECORD", "read_record", "set_by_a_person", "write_settings"]
 
 RECORD = "plan.json"
-"""The name of the note, beside params.yaml."""
+"""Name of the file beside params.yaml that records planned values."""
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return what was planned last: key -> value; nothing where there has been no plan.
+    """Return the values of the last plan by key; an empty mapping if there has been no plan.
 
     Raises:
-        PipelineError: The note is damaged.
+        PipelineError: The record is damaged.
     """
     path = folder / RECORD
     try:
@@ -39,11 +38,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         planned, reason = None, brief(error)
     else:
-        reason = "no mapping"
+        reason = "not a mapping"
     if not isinstance(planned, dict):
         raise PipelineError(
-            f"{path} is damaged ({reason}), and says no more what of params.yaml was planned: restore it with git, or "
-            "remove it; then all values that are not as they ship count as yours."
+            f"{path} is damaged ({reason}), so it no longer tells which values of params.yaml were planned. Restore it "
+            "with git, or remove it; in that case, all values that differ from the shipped ones count as yours."
         )
     return planned
 
@@ -51,27 +50,27 @@ def read_record(folder: Path) -> dict[str, Any]:
 def set_by_a_person(
     content: Mapping[str, Any], record: Mapping[str, Any], shipped: Mapping[str, Any], keys: Iterable[str]
 ) -> set[str]:
-    """Return those of some keys whose values a person has set.
+    """Return the keys whose values the user has set.
 
     Args:
-        content: The content of params.yaml.
-        record: What `read_record` returns.
-        shipped: Key -> the value that params.yaml has before anybody has changed one.
-        keys: The keys to look at, such as pretrain.epochs.
+        content: Content of params.yaml.
+        record: Values of the last plan, as returned by `read_record`.
+        shipped: Key -> value in the shipped params.yaml.
+        keys: Keys to check, such as pretrain.epochs.
     """
     before = {**shipped, **record}
     return {key for key in keys if key in before and value_at(content, key) != before[key]}
 
 
 def write_settings(path: Path, settings: Collection[Setting], source: Mapping[str, Any] | None = None) -> None:
-    """Write settings into params.yaml but for those that are left to a person, and note them in plan.json.
+    """Write settings into params.yaml, except those that the user has set, and record them in plan.json.
 
-    Operations on views that are no longer planned are turned off, not removed, so that their comments stay.
+    Operations on views that are no longer planned are turned off, not removed, so that their comments are preserved.
 
     Args:
-        path: The path of params.yaml, which is valid.
-        settings: The settings.
-        source: `ingest.source`, where it is to be set as well; it counts as set by a person.
+        path: Path of params.yaml, which must be valid.
+        settings: Settings to write.
+        source: Value of `ingest.source` to write as well, which counts as set by the user; None to leave it.
 
     Raises:
         PipelineError: A file cannot be written.
@@ -93,7 +92,7 @@ def write_settings(path: Path, settings: Collection[Setting], source: Mapping[st
 
 
 def _put(mapping: CommentedMap, name: str, value: Any) -> None:
-    """Put a value into a section; of what has several lines one after another, as each has a comment."""
+    """Put a value into a section; values of several lines are updated line by line, as each line has a comment."""
     present = mapping.get(name)
     if name == "views" and isinstance(present, CommentedMap):
         for kind, policy in value.items():
@@ -103,7 +102,7 @@ def _put(mapping: CommentedMap, name: str, value: Any) -> None:
             else:
                 _insert(present, kind, CommentedMap({key: _flow(inner) for key, inner in policy.items()}))
     elif name in ("optimizer", "source") and isinstance(present, CommentedMap):
-        if name == "source":  # options of another source
+        if name == "source":  # remove options of the former source
             for key in present.keys() - value.keys():
                 del present[key]
         _merge(present, value)
@@ -120,19 +119,19 @@ def _merge(present: CommentedMap, values: Mapping[str, Any]) -> None:
 
 
 def _turn_off(present: CommentedMap, policy: Mapping[str, Any]) -> None:
-    """Set the probability of operations that a policy has not to 0."""
+    """Set the probability of operations that are not in a policy to 0."""
     for operation, value in present.items():
         if operation not in policy and isinstance(value, CommentedMap) and "p" in value:
             value["p"] = 0.0
 
 
 def _insert(mapping: CommentedMap, key: str, value: Any) -> None:
-    """Insert before the last key, to which ruamel attaches the comments that follow the mapping."""
+    """Insert a key before the last one, to which ruamel attaches the comments that follow the mapping."""
     mapping.insert(max(len(mapping) - 1, 0), key, value)
 
 
 def _flow(value: Any) -> Any:
-    """Return a value that is written on one line."""
+    """Return a value in YAML's flow style, which is written on one line."""
     if isinstance(value, Mapping):
         mapping = CommentedMap({key: _flow(inner) for key, inner in value.items()})
         mapping.fa.set_flow_style()

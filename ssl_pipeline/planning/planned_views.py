@@ -1,4 +1,4 @@
-"""Views that keep what images are of and change all else: which operations, and how strong, by the evidence."""
+"""Plan views that preserve the content of images and change everything else, in line with the evidence."""
 
 from typing import Any, NamedTuple
 
@@ -7,39 +7,39 @@ from ssl_pipeline.planning.evidence import Evidence
 __all__ = ["PlannedViews", "has_one_way_up", "plan_views"]
 
 TOLD_APART = 0.65
-"""From a lower bound of this share on, images and their mirrors count as different things."""
+"""Lower bound of the classifier's accuracy above which images and their mirror images count as different."""
 TOO_ALIKE = 0.6
-"""Up to an upper bound of this share, images have no upper side."""
+"""Upper bound of the classifier's accuracy up to which images count as having no upright orientation."""
 GREY = 0.9
-"""Share of grey images from which on a data set counts as grey."""
+"""Share of grey images from which a data set counts as grey."""
 PALE = 0.03
-"""Mean saturation up to which it does so as well: the usual jitter changes such colours by less than 2%."""
+"""Mean saturation up to which a data set also counts as grey: the usual jitter changes such colours by less than 2%."""
 BLURRED = 64
-"""px from which on views are blurred: SimCLR (2002.05709, appendix B.9) leaves it out at 32."""
+"""Side in px from which views are blurred; SimCLR (2002.05709, appendix B.9) omits blur at 32 px."""
 
 
 class PlannedViews(NamedTuple):
-    """Kind of view -> its policy, as params.yaml has it, and why it is so."""
+    """Policies by kind of view, in the form of params.yaml, and the reason for them."""
 
     views: dict[str, Any]
     reason: str
 
 
 def has_one_way_up(evidence: Evidence, turn: str) -> bool:
-    """Say whether images turned in that way are something else: a mirrored digit is another sign."""
+    """Return whether the transformation changes the meaning of images: a mirrored digit is a different symbol."""
     told = evidence.told.get(turn)
     return told is not None and told.low > TOLD_APART
 
 
 def plan_views(evidence: Evidence, size: int, described: bool = False) -> PlannedViews:
-    """Plan views of a size in px: strong ones to pretrain on, and gentle ones to fine-tune on.
+    """Plan strong views for pretraining and gentle views for fine-tuning.
 
     Args:
-        evidence: The fingerprint of the images.
-        size: Side of a view, px.
-        described: Whether captions are learned with the images, which mirrored images may contradict.
+        evidence: Fingerprint of the images.
+        size: Side of a view, in px.
+        described: Whether images are learned with their captions, which mirrored images may contradict.
     """
-    reasons = ["no flips and no rotations, as captions may say which way something points"] if described else []
+    reasons = ["no flips and no rotations, as captions may mention directions"] if described else []
     turns = {} if described else _turns(evidence, reasons)
     rotation = turns.pop("rotation", None)
     signs = has_one_way_up(evidence, "horizontal_flip")
@@ -63,29 +63,29 @@ def plan_views(evidence: Evidence, size: int, described: bool = False) -> Planne
 
 
 def _turns(evidence: Evidence, reasons: list[str]) -> dict[str, Any]:
-    """Which flips and rotations leave images what they are."""
+    """Return the flips and rotations that preserve the content of images, and append the reasons."""
     told, found = evidence.told, dict[str, Any]()
     sideways = told.get("horizontal_flip")
     if has_one_way_up(evidence, "horizontal_flip"):
         assert sideways is not None
         reasons.append(
-            "small rotations but no flips, as a classifier tells images from their mirror images "
-            f"({sideways.share:.0%} right; 50% by guessing)"
+            "small rotations but no flips, as a classifier can tell images from their mirror images "
+            f"({sideways.share:.0%} correct; chance is 50%)"
         )
         return {"rotation": {"p": 0.8, "degrees": 15}}
     found["horizontal_flip"] = {"p": 0.5}
     reasons.append(
-        "horizontal flips, as a classifier hardly tells images from their mirror images "
-        f"({sideways.share:.0%} right; 50% by guessing)"
+        "horizontal flips, as a classifier can hardly tell images from their mirror images "
+        f"({sideways.share:.0%} correct; chance is 50%)"
         if sideways
-        else "horizontal flips, as for photographs: the images are too few to try a classifier of mirrors"
+        else "horizontal flips, as for photographs: there are too few images to test a classifier on mirror images"
     )
     if _alike(evidence, "vertical_flip"):
         found["vertical_flip"] = {"p": 0.5}
-        reasons.append(f"vertical flips, too ({told['vertical_flip'].share:.0%})")
+        reasons.append(f"vertical flips as well ({told['vertical_flip'].share:.0%})")
         if _alike(evidence, "quarter_turn"):
             found["rotation"] = {"p": 0.5, "degrees": 180}
-            reasons.append("rotations by any angle, as images have no upper side")
+            reasons.append("rotations by any angle, as images have no upright orientation")
     return found
 
 
@@ -96,11 +96,11 @@ def _alike(evidence: Evidence, turn: str) -> bool:
 def _colours(evidence: Evidence, reasons: list[str]) -> dict[str, Any]:
     jitter = {"p": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.0, "hue": 0.0}
     if evidence.spec.rgb is None:
-        reasons.append("no changes of hue, as the bands are no colours")
+        reasons.append("no changes of hue, as the bands are not colours")
         return {"color_jitter": jitter}
     if evidence.grey >= GREY or evidence.saturation <= PALE:
-        pale = f"of saturation {evidence.saturation:.2f}, which is hardly seen"
+        pale = f"nearly grey (saturation {evidence.saturation:.2f})"
         reasons.append(f"no changes of colour, as the images are {'grey' if evidence.grey >= GREY else pale}")
         return {"color_jitter": jitter, "gaussian_noise": {"p": 0.2, "std": 0.05}}
-    reasons.append("colours changed as for photographs")
+    reasons.append("colour changes as for photographs")
     return {"color_jitter": {**jitter, "saturation": 0.4, "hue": 0.1}, "grayscale": {"p": 0.2}}

@@ -1,4 +1,4 @@
-"""Settings one after another: later ones depend on earlier ones, and all of them on what a person has set."""
+"""Plan settings one after another: later ones depend on earlier ones, and all of them on the user's settings."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,28 +20,28 @@ from ssl_pipeline.registry import Registry
 __all__ = ["Planner", "Shelf"]
 
 PASSES = 100
-"""Times that a network should see each image: with fewer, a leaner network or smaller views are better."""
+"""Number of times that a network should see each image; with fewer, a smaller network or smaller views are better."""
 PRETRAINING = 0.6
-"""Share of the hours that pretraining is thought to have, before the costs of the other stages are known."""
+"""Share of the time that is assumed for pretraining before the costs of the other stages are known."""
 FINETUNING = 0.3
-"""Share of the hours that finetune may take."""
+"""Share of the time that finetune may take."""
 CHEAPER = ((5, 5), (3, 5), (2, 4), (1, 3), (1, 2))
-"""Epochs and draws of finetune: the usual ones, and what takes their place where these take too long."""
+"""Pairs of epochs and draws for finetune: the usual ones, followed by cheaper ones if these take too long."""
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """What can be chosen by name.
+    """Recipes, networks and optimizer that a plan can choose.
 
     Attributes:
-        recipe: A recipe that does well with few images and steps.
-        clips_recipe: A recipe that learns from the neighbours of frames in time.
-        captions_recipe: A recipe that learns from images and their captions.
-        distilling_recipe: A recipe by which a network learns from another one.
-        networks: Backbones for views of few px, from lean to large.
-        photo_networks: Backbones for larger views, which they reduce early, from lean to large.
-        photo_side: Side of a view in px from which on the latter are taken.
-        optimizer: An optimizer, all but its learning rate.
+        recipe: Recipe that does well with few images and steps.
+        clips_recipe: Recipe that learns from neighbouring frames in time.
+        captions_recipe: Recipe that learns from images and their captions.
+        distilling_recipe: Recipe by which a network learns from another one.
+        networks: Backbones for small views, from small to large.
+        photo_networks: Backbones for larger views, which they downsample early, from small to large.
+        photo_side: Side of a view in px from which `photo_networks` are used.
+        optimizer: Optimizer with its options, except the learning rate.
     """
 
     recipe: str
@@ -54,27 +54,27 @@ class Shelf:
     optimizer: Mapping[str, Any]
 
     def for_side(self, side: int) -> Sequence[Mapping[str, Any]]:
-        """Return the backbones for views of a side in px."""
+        """Return the backbones for views of the given side in px."""
         return self.photo_networks if side >= self.photo_side else self.networks
 
     def middling(self, side: int) -> Mapping[str, Any]:
-        """Return the backbone by which it is decided whether views may be larger: a lean one would not see the more."""
+        """Return the medium backbone, which decides whether views may be larger: a small one would not benefit."""
         networks = self.for_side(side)
         return networks[(len(networks) - 1) // 2]
 
 
 class Planner(Costs):
-    """Puts settings into a draft, one after another; later ones depend on earlier ones.
+    """Planner that puts settings into a draft, one after another; later ones depend on earlier ones.
 
     Args:
-        shelf: What can be chosen by name.
-        seconds: Time that all stages together may take, s.
-        registry: The registry.
-        evidence: The fingerprint of the images.
-        machine: What there is to compute with.
-        draft: The parameters, into which settings are put.
-        measure: Function that tries how fast some parameters train.
-        given: Weights that a person has named; None: there are none.
+        shelf: Recipes, networks and optimizer to choose from.
+        seconds: Time limit for all stages together, in seconds.
+        registry: Registry of plugins.
+        evidence: Fingerprint of the images.
+        machine: Hardware to compute with.
+        draft: Parameters, into which settings are put.
+        measure: Function that measures how fast parameters train.
+        given: Weights that the user has named; None if there are none.
     """
 
     def __init__(
@@ -94,11 +94,11 @@ class Planner(Costs):
         self._enough = PASSES if self._network is None else ENOUGH_PASSES
 
     def passes(self, speed: Speed) -> float:
-        """Return how many times each image can be seen at a speed, in about the time that pretraining has."""
+        """Return the number of passes over the images at a speed, in about the time for pretraining."""
         return PRETRAINING * self.seconds * self.whole_run(speed).images_per_second / self.work(speed).pool
 
     def put_views(self) -> None:
-        """Propose views, as large as images are and time allows, and a canvas for them."""
+        """Propose views as large as the images and the time allow, and a canvas for them."""
         sizes = largest_side(self.evidence, self.machine)
         size = sizes.least
         if "augment.views" not in self.draft.left:
@@ -109,7 +109,7 @@ class Planner(Costs):
         put_canvas(self.draft, self.evidence, views[needed_views(self.registry, method.recipe.pretext_task).main].size)
 
     def _largest_in_time(self, sides: Sequence[int]) -> int:
-        """Return the largest of some sides at which a middling network sees each image often enough."""
+        """Return the largest side at which the medium network sees each image often enough."""
 
         def passes(side: int) -> float:
             self.draft.set("augment.views", self._views(side))
@@ -118,7 +118,7 @@ class Planner(Costs):
 
         if len(sides) == 1:
             return sides[0]
-        if self.machine.device == "cpu":  # where time goes with the number of pixels; larger ones take long to try
+        if self.machine.device == "cpu":  # time is proportional to pixels; try small views only
             least = passes(sides[0])
             return max((side for side in sides if least * (sides[0] / side) ** 2 >= self._enough), default=sides[0])
         return next((side for side in reversed(sides) if passes(side) >= self._enough), sides[0])
@@ -128,7 +128,7 @@ class Planner(Costs):
         return plan_views(self.evidence, size, described)
 
     def _views(self, size: int) -> dict[str, Any]:
-        """Return planned views without what the pretext task refuses, and with the kinds that it needs."""
+        """Return planned views without operations that the pretext task refuses, and with all kinds that it needs."""
         views = self._planned(size).views
         method, _ = self.method()
         task = method.recipe.pretext_task
@@ -145,15 +145,17 @@ class Planner(Costs):
         return needed_views(self.registry, method.recipe.pretext_task).counts
 
     def put_network(self) -> Speed:
-        """Propose the largest network that sees each image often enough; return how fast it trains."""
+        """Propose the largest network that sees each image often enough; return its training speed."""
         if self._network is not None:
-            self.draft.put("pretrain.backbone", dict(self._network), "It is the network of the weights that are given.")
+            self.draft.put(
+                "pretrain.backbone", dict(self._network), "This is the network of the weights to start from."
+            )
             return self.speed()
         method, views = self.method()
         side = views[needed_views(self.registry, method.recipe.pretext_task).main].size
         lean, *larger = self.shelf.for_side(side)
         if "pretrain.backbone" in self.draft.left:
-            self.draft.put("pretrain.backbone", lean, "It is the leanest for views of this size.")
+            self.draft.put("pretrain.backbone", lean, "This is the smallest network for views of this size.")
             return self.speed()
         self.draft.set("pretrain.backbone", lean)
         chosen, speed = lean, self.speed()
@@ -165,15 +167,15 @@ class Planner(Costs):
             chosen, speed = network, slower
         passes = self.passes(speed)
         reason = (
-            f"It trains on {speed.images_per_second:,.0f} images/s here, which makes some {passes:,.0f} epochs in "
+            f"It trains on {speed.images_per_second:,.0f} images/s on this machine, about {passes:,.0f} epochs in "
             f"{PRETRAINING:.0%} of the time"
         )
-        reason += "." if passes >= PASSES else ". That is few: with more hours it would learn more."
+        reason += "." if passes >= PASSES else ". That is few: with more hours, it would learn more."
         self.draft.put("pretrain.backbone", dict(chosen), reason)
         return speed
 
     def put_finetuning(self, speed: Speed) -> None:
-        """Propose a cheaper study of label budgets where the usual one would take too much of the time."""
+        """Propose a cheaper study of label budgets if the usual one would take too much of the time."""
         before = self.config().finetune
         for epochs, draws in CHEAPER:
             self.draft.set("finetune.epochs", epochs)
@@ -183,8 +185,8 @@ class Planner(Costs):
                 break
         reason = f"With more, finetune would take more than {FINETUNING:.0%} of the time."
         if not fits:
-            advice = "shorten finetune.budgets, or give more --hours"
-            reason = f"Even so, finetune takes more than {FINETUNING:.0%} of the time: {advice}."
+            advice = "Shorten finetune.budgets, or increase --hours"
+            reason = f"Even so, finetune takes more than {FINETUNING:.0%} of the time. {advice}."
         elif (epochs, draws) == CHEAPER[0]:
             reason = "There is time for the usual study of label budgets."
         if (epochs, draws) != CHEAPER[0] or self.config().finetune != before:  # an earlier plan may have had less time
@@ -192,13 +194,13 @@ class Planner(Costs):
             self.draft.put("finetune.draws", draws, reason)
 
     def put_schedule(self, speed: Speed) -> None:
-        """Propose how many images a step has, how many epochs fit into what the other stages leave, and the start."""
+        """Propose the batch size, the number of epochs that fit into the time left by other stages, and the start."""
         work, stages = self.estimates(speed)
         others = 60 * sum(stage.minutes for stage in stages if stage.stage != "pretrain")
         seconds = max(self.seconds - others - FIXED["pretrain"], 0.1 * self.seconds)
         batch = batch_size(work.pool, seconds * self.whole_run(speed).images_per_second, self.machine)
         steps = work.pool // min(batch, work.pool)
-        self.draft.put("pretrain.batch_size", batch, f"An epoch of {work.pool:,} images then has {steps:,} steps.")
+        self.draft.put("pretrain.batch_size", batch, f"An epoch of {work.pool:,} images then takes {steps:,} steps.")
         batch = min(self.method()[0].pretrain.batch_size, work.pool)
         self._put_optimizer(batch)
         self._put_micro_batch(batch, speed)
@@ -208,23 +210,23 @@ class Planner(Costs):
         if way in ("frozen", "continued"):
             epochs = min(epochs, MOST_EPOCHS) if way == "continued" else 0
         own, all_of_it = epochs * work.pool / speed.images_per_second / 60, self.seconds / 60
-        reason = f"They take about {own:,.1f} of {all_of_it:,.0f} minutes, and the other stages {others / 60:,.1f}."
+        reason = f"They take about {own:,.1f} of {all_of_it:,.0f} minutes, the other stages {others / 60:,.1f}."
         if others > self.seconds:
-            reason = f"They are few, as the other stages alone take {others / 60:,.1f} of {all_of_it:,.0f} minutes."
+            reason = f"There are few, as the other stages alone take {others / 60:,.1f} of {all_of_it:,.0f} minutes."
         if way == "frozen":
-            reason = "Nothing is trained: the given weights ship as they are."
-        epochs = self.draft.put("pretrain.epochs", epochs, reason)  # those of a person count
+            reason = "Nothing is trained: the weights ship unchanged."
+        epochs = self.draft.put("pretrain.epochs", epochs, reason)  # the user's value, if any
         if way in ("frozen", "continued"):
             way = "continued" if epochs else "frozen"
         put_start(self.draft, way, self.given, work.pool, epochs, epochs * (work.pool // batch))
 
     def _put_micro_batch(self, batch: int, speed: Speed) -> None:
-        """Propose how many images are encoded at once, where a step does not fit."""
+        """Propose the number of images to encode at once if a step does not fit into memory."""
         processes = self.machine.processes(self.config().pretrain.devices)
         at_once, needed = micro_batch(batch, speed, self.machine, processes), speed.step_bytes(batch) / 2**20
-        reason = f"A step needs {needed:,.0f} MiB of memory, which is there."
+        reason = f"A step needs {needed:,.0f} MiB of memory, which is available."
         if at_once:
-            reason = f"A step would need {needed:,.0f} MiB of memory: its images are encoded in parts."
+            reason = f"A step would need {needed:,.0f} MiB of memory, so its images are encoded in parts."
         if at_once or self.config().pretrain.micro_batch:  # an earlier plan may have proposed one
             self.draft.put("pretrain.micro_batch", at_once, reason)
 
@@ -233,5 +235,5 @@ class Planner(Costs):
         optimizer = {"name": self.shelf.optimizer["name"], "learning_rate": rate, **self.shelf.optimizer}
         reason = f"The learning rate grows with the square root of the {batch} images per step."
         if self._network is not None:
-            reason += f" It is {RATE:.0%} of what random weights would take, so that the given ones are kept."
+            reason += f" It is {RATE:.0%} of the rate for random weights, to preserve the pretrained weights."
         self.draft.put("pretrain.optimizer", optimizer, reason)

@@ -1,6 +1,6 @@
-"""From the evidence, the machine and a number of hours to settings, each with one sentence of reason.
+"""Propose settings from the evidence, the machine and a time limit, each with a one-sentence reason.
 
-What a person has set counts as given: the other settings are chosen to fit it.
+Values that the user has set are not changed; the other settings are chosen to fit them.
 """
 
 from collections.abc import Collection, Mapping
@@ -21,22 +21,22 @@ from ssl_pipeline.registry import Registry
 __all__ = ["Proposal", "estimate_all", "propose"]
 
 COVERED = 0.9
-"""Share of images with captions from which on images and texts are learned together: the others would be left out."""
+"""Share of images with captions from which images and texts are learned together; images without one are left out."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What is proposed.
+    """Proposed settings, with their estimated costs.
 
     Attributes:
-        settings: The settings in the order in which they depend on each other, also those that a person has set
-            otherwise.
-        content: The content of params.yaml with all settings but the latter.
-        config: The same, checked.
-        speed: What a trial of these settings has measured.
+        settings: Settings in the order in which they depend on each other, including those for which the user has set
+            another value.
+        content: Content of params.yaml with the settings, except those that the user has set.
+        config: Validated content.
+        speed: Speed of these settings that a trial has measured.
         pool: Number of images to pretrain on.
-        estimates: What each stage will take.
-        hours: The time that all stages together may take.
+        estimates: Estimated time and memory of each stage.
+        hours: Time limit for all stages together, in hours.
     """
 
     settings: tuple[Setting, ...]
@@ -49,7 +49,7 @@ class Proposal:
 
     @property
     def minutes(self) -> float:
-        """What all stages will take."""
+        """Estimated time of all stages together, in minutes."""
         return sum(stage.minutes for stage in self.estimates)
 
 
@@ -67,26 +67,26 @@ def propose(
     """Propose settings.
 
     Args:
-        registry: The registry.
-        shelf: What can be chosen by name.
-        evidence: The fingerprint of the images.
-        machine: What there is to compute with.
-        hours: Time that all stages together may take.
-        content: The content of params.yaml.
-        left: Keys whose values a person has set, and which stay.
-        measure: Function that tries how fast some parameters train.
-        given: Weights to start from, or to learn from; None: there are none.
+        registry: Registry of plugins.
+        shelf: Recipes, networks and optimizer to choose from.
+        evidence: Fingerprint of the images.
+        machine: Hardware to compute with.
+        hours: Time limit for all stages together, in hours.
+        content: Content of params.yaml.
+        left: Keys whose values the user has set, which are not changed.
+        measure: Function that measures how fast parameters train.
+        given: Weights to start from or to learn from; None if there are none.
 
     Raises:
-        ConfigError: The content is not valid, or what a person has set does not go together.
+        ConfigError: The content is invalid, or values that the user has set are incompatible.
     """
     draft = Draft(content, left)
     planner = Planner(shelf, 3600 * hours, registry, evidence, machine, draft, measure, given)
-    planner.config()  # mistakes are told before anything is measured
+    planner.config()  # report mistakes before measuring anything
     forget_start(draft)
     frame(draft, evidence)
     if given and given.teacher is not None:
-        draft.put("pretrain.recipe", shelf.distilling_recipe, "A small network learns from the weights that are given.")
+        draft.put("pretrain.recipe", shelf.distilling_recipe, "A small network learns from the given weights.")
         draft.set("pretrain.pretext_task", {"teacher": given.teacher})
     else:
         draft.put("pretrain.recipe", *_recipe(registry, shelf, evidence.labelling))
@@ -95,8 +95,8 @@ def propose(
     speed = planner.put_network()
     planner.put_finetuning(speed)
     planner.put_schedule(speed)
-    words = {"bf16": "bf16, in which this hardware computes", "fp16": "fp16, as there is no bf16", "fp32": "fp32"}
-    draft.put("pretrain.precision", "auto", f"Here that is {words[machine.precision]}.")
+    words = {"bf16": "bf16, which this hardware supports", "fp16": "fp16, as there is no bf16", "fp32": "fp32"}
+    draft.put("pretrain.precision", "auto", f"On this machine, that is {words[machine.precision]}.")
     work, stages = planner.estimates(speed)
     return Proposal(
         tuple(draft.settings.values()), draft.content, planner.config(), speed, work.pool, tuple(stages), hours
@@ -104,33 +104,33 @@ def propose(
 
 
 def _recipe(registry: Registry, shelf: Shelf, labels: Labelling) -> tuple[str, str]:
-    """Return the recipe for what the source says of the images, and why."""
+    """Return the recipe that suits the labels, clips and captions of the images, and the reason."""
     known = registry.names("recipe")
     if labels.clips and shelf.clips_recipe in known:
         return (
             shelf.clips_recipe,
-            "The images are frames of clips: their neighbours in time are further views (docs/film.md).",
+            "The images are frames of clips: neighbouring frames serve as further views (docs/film.md).",
         )
     if labels.captioned >= COVERED * labels.images and labels.captions > 1 and shelf.captions_recipe in known:
         which = "All" if labels.captioned == labels.images else f"{labels.captioned / labels.images:.0%} of the"
-        return shelf.captions_recipe, f"{which} images have captions: they are learned together (docs/text.md)."
-    return shelf.recipe, "It is among the best with few images and steps (docs/recipes.md)."
+        return shelf.captions_recipe, f"{which} images have captions, so both are learned together (docs/text.md)."
+    return shelf.recipe, "This recipe is among the best with few images and steps (docs/recipes.md)."
 
 
 def estimate_all(
     registry: Registry, config: Config, evidence: Evidence, machine: Machine, measure: Measure = trial
 ) -> list[StageEstimate]:
-    """Estimate what each stage takes with parameters as they are.
+    """Estimate the time and memory of each stage with the current parameters.
 
     Args:
-        registry: The registry.
-        config: The parameters.
-        evidence: The fingerprint of the images.
-        machine: What there is to compute with.
-        measure: Function that tries how fast some parameters train.
+        registry: Registry of plugins.
+        config: Parameters of the run.
+        evidence: Fingerprint of the images.
+        machine: Hardware to compute with.
+        measure: Function that measures how fast parameters train.
 
     Raises:
-        ConfigError: The parameters do not go together.
+        ConfigError: The parameters are incompatible.
     """
     costs = Costs(registry, evidence, machine, Draft(config.model_dump(mode="json"), ()), measure)
     return costs.estimates(costs.speed())[1]

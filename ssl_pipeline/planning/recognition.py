@@ -1,4 +1,4 @@
-"""Whether a pile of files is clips: films, or folders whose images are frames one after the other."""
+"""Recognise clips among files: films, or folders whose images are consecutive frames."""
 
 import re
 from collections import defaultdict
@@ -20,25 +20,25 @@ from ssl_pipeline.data.source import Images
 __all__ = ["are_shards", "kind_of_clips"]
 
 _FRAMES = 5
-"""Images of a folder from which on they may be frames."""
+"""Number of images in a folder from which they may be frames."""
 _COUNTING = 0.8
-"""Share of the folders in which the names of neighbours have to differ in a number alone, which counts up."""
+"""Share of the folders whose file names must differ only in a number that counts up; also the share of equal steps."""
 _TRIED = 24
-"""Folders that are looked into."""
+"""Maximum number of folders to examine."""
 _SIDE = 16
 _CANVAS = Canvas(_SIDE, "squash", (128, 128, 128), 1, 100)
 _ALIKE = 0.6
-"""Largest difference of neighbours, as a share of that of images of two folders."""
+"""Largest difference between neighbours, as a share of the difference between images of two folders."""
 _APART = 0.9
-"""Largest difference of neighbours, as a share of that of images at both ends of their folder."""
+"""Largest difference between neighbours, as a share of the difference between the first and last image of a folder."""
 _NUMBERS = re.compile(r"[0-9]+")
 
 
 def are_shards(place: Path) -> bool:
-    """Say whether a path leads to a .tar, or to a directory that holds some and no images.
+    """Return whether a path is a .tar file, or a directory that contains .tar files and no images.
 
     Raises:
-        ConfigError: There is nothing, or it cannot be read.
+        ConfigError: The path does not exist or cannot be read.
     """
     if place.suffix == ".tar" and place.is_file():
         return True
@@ -48,16 +48,16 @@ def are_shards(place: Path) -> bool:
 
 
 def kind_of_clips(place: Path) -> Literal["films", "frames"] | None:
-    """Say whether a directory or a .zip holds films, or folders of frames; None for images that are neither.
+    """Return whether a directory or a .zip contains films or folders of frames; None if neither.
 
-    Frames are told from photographs by their names, which count up, and by a few pairs of neighbours, which look more
-    alike than images of two folders do, and than the first and the last of their folder.
+    Frames are distinguished from photographs by their names, which count up, and by a few pairs of neighbours. These
+    must look more alike than images of two folders, and than the first and the last image of their folder.
 
     Args:
-        place: The path of the directory or the .zip.
+        place: Path of the directory or the .zip.
 
     Raises:
-        ConfigError: There is nothing, or it cannot be read.
+        ConfigError: The path does not exist or cannot be read.
     """
     listing = list_images(place)
     films = sum(reason == A_FILM for reason in listing.ignored.values())
@@ -75,7 +75,7 @@ def kind_of_clips(place: Path) -> Literal["films", "frames"] | None:
 
 
 def _count_up(names: Sequence[str]) -> bool:
-    """Say whether names are the same but for one number, which grows by the same step each time."""
+    """Return whether file names differ only in one number, which grows by the same step in most cases."""
     if len({_NUMBERS.sub("0", name.rpartition("/")[2]) for name in names}) > 1:
         return False
     numbers = np.array([_NUMBERS.findall(name.rpartition("/")[2]) for name in names])
@@ -107,5 +107,5 @@ def _neighbours_are_alike(listing: Listing, folders: Sequence[Sequence[str]]) ->
 
 
 def _difference(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
-    """Return the median over pairs of their mean difference in levels."""
+    """Return the median, over pairs of images, of their mean absolute difference in grey levels."""
     return float(np.median(np.abs(one - other).mean(axis=1)))

@@ -1,4 +1,4 @@
-"""Some of the images of a source, decoded in bounded time by what ingest decodes with."""
+"""Sample of the images of a source, decoded in bounded time by the same code as in ingest."""
 
 import time
 from collections import Counter
@@ -21,35 +21,36 @@ from ssl_pipeline.errors import PipelineError
 __all__ = ["SIDE", "Sample", "take"]
 
 SIDE = 128
-"""px of a sample's canvases: finer detail matters to few networks, and a sample of it fits into memory."""
+"""Side of a sample's canvases, in px: finer detail matters to few networks, and a sample of this size fits into
+memory."""
 IMAGES = 2000
-"""With so many, a share of one half is known to two points."""
+"""Maximum number of images in a sample; with so many, a share of 50% is known to within two points."""
 SECONDS = 6.0
 BYTES = 200_000_000
 PROBE = 24
-"""Images by which it is decided whether pixels are kept as they are."""
+"""Number of images that decide whether pixels are kept as they are."""
 ALIKE = 0.9
-"""Share of the probe that must have one type and number of bands for that."""
+"""Share of these images that must have the same type and number of bands for that."""
 MAX_MEGAPIXELS = 100.0
 SHALLOW = (".jpg", ".jpeg", ".webp", ".gif", ".bmp")
-"""Endings of files that hold 8 bits of grey or colours whatever they are, so that no probe is needed."""
+"""Endings of files that always hold 8-bit grey or colours, so that no probe is needed."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Decoded images of a source, in an order that depends on their number alone.
+    """Decoded images of a source, in an order that depends only on the number of its images.
 
     Attributes:
-        records: What the source says of all its images.
-        chosen: What it says of the n decoded ones.
-        canvases: (n, SIDE, SIDE, C), squashed to squares, in the type of `spec`.
-        sizes: (n, 2) width and height, px.
-        sketches: What near copies are found by, one for each.
-        digests: SHA-256 of the pixels, one for each.
-        spec: What the values of the canvases mean.
-        pixels: How they were read: `ingest.pixels`.
-        rejects: Kind of reason -> the number of images that could not be used, of those that were tried.
-        images_per_second: How fast they were decoded, with all cores.
+        records: Records of all images of the source.
+        chosen: Records of the n decoded images.
+        canvases: Images (n, SIDE, SIDE, C), squashed to squares, in the type of `spec`.
+        sizes: Widths and heights (n, 2), in px.
+        sketches: Sketch of each decoded image, for finding near copies.
+        digests: SHA-256 of the pixels of each decoded image.
+        spec: Channels and type of the canvases.
+        pixels: Value of `ingest.pixels` with which the images were read.
+        rejects: Kind of reason -> number of unusable images among those that were tried.
+        images_per_second: Decoding speed with all cores, in images per second.
     """
 
     records: Sequence[Record]
@@ -75,19 +76,19 @@ def take(
     seconds: float = SECONDS,
     now: Callable[[], float] = time.monotonic,
 ) -> Sample:
-    """Decode images of a source until there are enough of them, or the time is up.
+    """Decode images of a source until there are enough, or the time is up.
 
     Args:
-        source: The images of a source.
-        pixels: How to read them; None: as they are where they have more than 8 bits or other bands than colours, and
-            as 8-bit RGB otherwise.
-        background: RGB, 0 to 255, under transparent pixels.
-        images: The most images to decode.
-        seconds: Time after which no further image is waited for, s.
-        now: A clock, s.
+        source: Images of the source.
+        pixels: Value of `ingest.pixels`; None to keep images as they are if they have more than 8 bits or bands that
+            are not colours, and to read them as 8-bit RGB otherwise.
+        background: RGB colour under transparent pixels, from 0 to 255.
+        images: Maximum number of images to decode.
+        seconds: Time limit, in seconds.
+        now: Clock, which returns seconds.
 
     Raises:
-        PipelineError: None of them can be used.
+        PipelineError: None of the images is usable.
     """
     order = np.random.default_rng(0).permutation(len(source.records))[:images]
     records = [source.records[place] for place in order]
@@ -106,7 +107,7 @@ def take(
     outcomes = _decoded(source, records, canvas(choice))
     with closing(outcomes):
         for record, outcome in zip(records, outcomes, strict=False):
-            started = started or now()  # from when the first image is there: starting processes is not decoding
+            started = started or now()  # start with the first image, to exclude the start of processes
             if isinstance(outcome, RejectedError):
                 rejects[outcome.kind] += 1
             else:
@@ -119,8 +120,8 @@ def take(
     if not found:
         such = ", ".join(f"{kind} {count:,}" for kind, count in rejects.most_common(3))
         raise PipelineError(
-            f"ingest.source: none of the {sum(rejects.values()):,} images that were tried can be used ({such}). Look "
-            "whether these are the right files; data/ingested/rejects.csv names each reason after `dvc repro ingest`."
+            f"ingest.source: none of the {sum(rejects.values()):,} images tried is usable ({such}). Check that these "
+            "are the right files; after `dvc repro ingest`, data/ingested/rejects.csv lists each reason."
         )
     spec = RGB8
     if choice.name == "as_is":
@@ -147,7 +148,7 @@ def _decoded(source: Images, records: Sequence[Record], canvas: Canvas) -> Gener
 
 
 def _choose(probe: Sequence[DecodingOutcome]) -> PixelsChoice:
-    """Keep pixels as they are where RGB of 8 bits would lose something of nearly all images."""
+    """Choose to keep pixels as they are if 8-bit RGB would lose information in nearly all images."""
     values = [one.values for one in probe if isinstance(one, Decoded) and one.values]
     kinds = Counter((value.channels, value.dtype) for value in values)
     if not kinds:

@@ -1,7 +1,7 @@
-"""What to start from: random weights, or given ones that stay as they are, learn on, or teach a small network.
+"""Plan the start: random weights, or given weights that ship unchanged, are trained further, or teach a small network.
 
-The bounds stand here, in one place. They are few, as what is better where depends on how much the given weights know of
-such images: `docs/start.md` has measurements, and linear_eval and finetune say it of each run.
+This module holds all the bounds. There are few, because the best choice depends on how much the given weights know
+about such images: `docs/start.md` has measurements, and linear_eval and finetune report it for each run.
 """
 
 from collections.abc import Mapping
@@ -16,21 +16,22 @@ from ssl_pipeline.weight_names import PICKLED
 __all__ = ["ENOUGH_PASSES", "UNUSED", "Given", "Way", "as_teacher", "forget_start", "put_start", "way_of"]
 
 FEWEST_IMAGES = 500
-"""Fewer images than this would rather be learned by heart than teach a network that knows more of them already."""
+"""Number of images below which given weights are not trained further, because they would memorise the images."""
 FEWEST_PASSES = 3.0
-"""With fewer passes over the images, heads hardly learn before the time is over, and the backbone only gets worse."""
+"""Number of passes below which given weights are not trained further: heads would hardly learn in the time, and the
+backbone would only get worse."""
 ENOUGH_PASSES = 10
-"""Passes over the images for whose sake views are made smaller: given weights need few."""
+"""Number of passes for which views are made smaller if necessary; given weights need few passes."""
 MOST_EPOCHS = 30
-"""Passes of a run that goes on from given weights: with more it forgets what they brought."""
+"""Maximum number of passes with given weights; with more, the network forgets what it knew."""
 FEW_IMAGES = 50_000
-"""With fewer images than this, weights that were trained on many others are worth more than what can be learned."""
+"""Number of images below which weights trained on many other images are likely to be better than random ones."""
 RATE = 0.1
-"""Learning rate as a share of that of random weights."""
+"""Learning rate with given weights, as a share of the rate for random weights."""
 LAYER_DECAY = 0.75
-"""As BEiT and MAE fine-tune (2106.08254, 2111.06377)."""
+"""Layer-wise decay of the learning rate, as in the fine-tuning of BEiT and MAE (2106.08254, 2111.06377)."""
 AVERAGED = 0.1
-"""Share of the steps over which the weights that ship are averaged."""
+"""Share of the steps over which the shipped weights are averaged."""
 
 Way = Literal["scratch", "frozen", "continued", "distilled"]
 
@@ -42,18 +43,18 @@ UNUSED: Mapping[str, Any] = {
     "pretrain.ema": 0.0,
     "pretrain.pretext_task": {},
 }
-"""Key -> the value that does nothing, which takes the place of what another plan has put there."""
+"""Key -> neutral value, which replaces the value of an earlier plan."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """Weights that a person has named.
+    """Weights that the user has named.
 
     Attributes:
-        weights: The value of `pretrain.init`.
-        backbone: Their network, as `pretrain.backbone` has it.
-        teacher: How `pretrain.pretext_task: {teacher: ...}` names them, where a small network should ship that learns
-            from this one; None: this network itself should.
+        weights: Value of `pretrain.init`.
+        backbone: Network of the weights, as a value of `pretrain.backbone`.
+        teacher: Value of `teacher` in `pretrain.pretext_task`, if a small network that learns from these weights should
+            ship; None if their own network should.
     """
 
     weights: str
@@ -62,20 +63,20 @@ class Given:
 
 
 def as_teacher(weights: str, network: Mapping[str, Any], described: bool = False) -> Any:
-    """Return how `pretrain.pretext_task: {teacher: ...}` names weights.
+    """Return weights as a value of `teacher` in `pretrain.pretext_task`.
 
     Args:
-        weights: The value of `pretrain.init`.
-        network: Their network, as `pretrain.backbone` has it.
-        described: Whether model.json beside the file says which network it is.
+        weights: Value of `pretrain.init`.
+        network: Network of the weights, as a value of `pretrain.backbone`.
+        described: Whether model.json beside the file names the network.
 
     Raises:
-        ConfigError: It is a file of torch: teachers are read from .safetensors files.
+        ConfigError: The file was written by `torch.save`; teachers are read from .safetensors files.
     """
     if weights.lower().endswith(PICKLED):
         raise ConfigError(
-            f"--small: a small network learns from the weights of a .safetensors file, and '{shown(weights, 200)}' is "
-            "none. Write one: safetensors.torch.save_model(model, 'weights.safetensors')."
+            f"--small: '{shown(weights, 200)}' is not a .safetensors file, which a small network needs to learn from. "
+            "Write one: safetensors.torch.save_model(model, 'weights.safetensors')."
         )
     if weights == "pretrained":
         return network["name"]
@@ -84,12 +85,12 @@ def as_teacher(weights: str, network: Mapping[str, Any], described: bool = False
 
 
 def way_of(given: Given | None, pool: int, passes: float) -> Way:
-    """Return what is proposed.
+    """Return the proposed use of the weights.
 
     Args:
-        given: The weights; None: nobody has named any.
+        given: Weights that the user has named; None if there are none.
         pool: Number of images to pretrain on.
-        passes: Number of times that each of them can be seen in the time that there is.
+        passes: Number of passes over these images that fit into the time.
     """
     if given is None:
         return "scratch"
@@ -99,56 +100,56 @@ def way_of(given: Given | None, pool: int, passes: float) -> Way:
 
 
 def forget_start(draft: Draft) -> None:
-    """Take back what an earlier plan said of a start: no trial needs weights, and this plan may propose none."""
+    """Reset the start that an earlier plan chose: trials need no weights, and this plan may propose none."""
     for key, value in UNUSED.items():
         if value_at(draft.content, key) not in (None, value):
-            draft.put(key, value, "It has no use here.")
+            draft.put(key, value, "This setting is not needed here.")
     if value_at(draft.content, "pretrain.epochs") == 0:
-        draft.set("pretrain.epochs", 1)  # random weights are never left as they are
+        draft.set("pretrain.epochs", 1)  # random weights are always trained
 
 
 def put_start(draft: Draft, way: Way, given: Given | None, pool: int, epochs: int, steps: int) -> None:
-    """Propose what to start from, and what keeps given weights from being ruined.
+    """Propose the start, and the settings that protect pretrained weights.
 
     Args:
-        draft: The parameters, whose epochs and batch are settled.
-        way: What is proposed.
-        given: The weights; None: nobody has named any.
+        draft: Parameters, with epochs and batch size already set.
+        way: Proposed use of the weights.
+        given: Weights that the user has named; None if there are none.
         pool: Number of images to pretrain on.
-        epochs: Number of passes over them.
-        steps: Number of steps in all.
+        epochs: Number of passes over these images.
+        steps: Total number of steps.
     """
     for key, (value, reason) in _settings(way, given, pool, epochs, steps).items():
         draft.put(key, value, reason)
 
 
 def _settings(way: Way, given: Given | None, pool: int, epochs: int, steps: int) -> dict[str, tuple[Any, str]]:
-    """Return key -> the value and the reason."""
+    """Return the value and the reason for each key."""
     if given is None:
         reason = "No weights to start from are named."
         if pool < FEW_IMAGES:
             reason += (
-                f" With {pool:,} images, a network that was trained on many others is likely to be better: name its "
+                f" With {pool:,} images, a network trained on many other images is likely to be better: name its "
                 "weights with --start (docs/start.md)."
             )
         return {"pretrain.init": ("random", reason)}
     if way == "distilled":
         teacher = {"teacher": given.teacher}
-        return {"pretrain.pretext_task": (teacher, "The network that is planned learns from these weights.")}
+        return {"pretrain.pretext_task": (teacher, "The planned network learns from these weights.")}
     if way == "frozen":
-        why = f"{pool:,} images are few" if pool < FEWEST_IMAGES else "The time is too short"
-        reason = f"{why} to train these weights further: they ship as they are, and are judged on your images."
+        why = f"{pool:,} images are too few" if pool < FEWEST_IMAGES else "The time is too short"
+        reason = f"{why} to train these weights further: they ship unchanged, and are evaluated on your images."
         return {"pretrain.init": (given.weights, reason)}
     return {
-        "pretrain.init": (given.weights, "Training goes on from these weights, which already know many images."),
+        "pretrain.init": (given.weights, "Training starts from these weights, which were learned from many images."),
         "pretrain.freeze_epochs": (
             min(max(1, epochs // 10), epochs - 1),
-            "The heads start at random: the backbone waits for them.",
+            "The heads start from random weights, so the backbone is frozen at first.",
         ),
-        "pretrain.freeze_norms": (True, "Statistics of few images would cost the start points (docs/start.md)."),
-        "pretrain.layer_decay": (LAYER_DECAY, "Early layers are general, and change less than later ones."),
+        "pretrain.freeze_norms": (True, "Statistics of few images would make the start worse (docs/start.md)."),
+        "pretrain.layer_decay": (LAYER_DECAY, "Early layers are general, and need to change less than later ones."),
         "pretrain.ema": (
             round(1 - 1 / max(10.0, AVERAGED * steps), 4),
-            f"What ships is the average of the weights over the last {AVERAGED:.0%} of the steps or so.",
+            f"The shipped weights are an average over about the last {AVERAGED:.0%} of the steps.",
         ),
     }

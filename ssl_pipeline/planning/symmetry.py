@@ -1,10 +1,11 @@
-"""Can a small classifier tell images from their mirrors and rotations? Where it cannot, views may be turned so.
+"""Test whether a small classifier can tell images from their mirror images and rotations.
 
-From an image and its mirror the classifier is to say which one is the image. Its features are the pixels of a thumbnail
-and the directions of its edges, place by place, and random nonlinear functions of these (Rahimi and Recht 2007, "Random
-features for large-scale kernel machines"), because a linear one would only see what images have in common: that half of
-the signs point to the left, and those are other signs, takes more. A ridge regression of their differences is fitted on
-four fifths of the images and asked for the last one, in turn. Guessing is right half of the time.
+If it cannot, views may be transformed in that way. The classifier sees an image and its mirror image, and must tell
+which one is the original. Its features are the pixels of a thumbnail, local directions of edges, and random nonlinear
+functions of these (Rahimi and Recht 2007, "Random features for large-scale kernel machines"). A linear classifier would
+only see what all images have in common: it would miss that half of the signs point to the left and that these are other
+signs. A ridge regression on the differences of features is fitted on four fifths of the images and tested on the
+remaining fifth, in turn. Chance is 50%.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,23 +26,23 @@ TURNS: Mapping[str, Callable[[Float], Float]] = {
     "vertical_flip": lambda images: images[:, ::-1],
     "quarter_turn": lambda images: np.rot90(images, axes=(1, 2)),
 }
-"""What is done to images (n, S, S, C): left to right, top to bottom, and by 90 degrees."""
+"""Transformations of images (n, S, S, C): mirrored left to right, mirrored top to bottom, and turned by 90 degrees."""
 
 FOLDS = 5
 FEATURES = 512
-CELLS = 4  # a side, of directions of edges
+CELLS = 4  # per side, for directions of edges
 DIRECTIONS = 8
-PENALTY = 0.05  # of the ridge, as a share of the mean variance of a feature
+PENALTY = 0.05  # ridge penalty, as a share of the mean variance of a feature
 
 
 @dataclass(frozen=True)
 class Told:
-    """How often the classifier named the right one of two.
+    """Accuracy of the classifier.
 
     Attributes:
-        share: Share of the images, in [0, 1]; 0.5 is chance.
-        low: Lower bound of its 95% interval.
-        high: Upper bound.
+        share: Share of correct answers, in [0, 1]; chance is 0.5.
+        low: Lower bound of the 95% interval of `share`.
+        high: Upper bound of the 95% interval of `share`.
     """
 
     share: float
@@ -50,15 +51,14 @@ class Told:
 
 
 def tell_apart(thumbnails: Float, groups: Whole) -> dict[str, Told]:
-    """Try to tell images from what each turn makes of them.
+    """Try to tell images from their transformed copies.
 
     Args:
         thumbnails: Images (n, S, S, C) in [0, 1]; S is a multiple of 8.
-        groups: Numbers (n,) that are equal for images of which some must not be learned from while others are asked
-            for.
+        groups: Group numbers (n,); images of one group are never split between training and test.
 
     Returns:
-        Turn -> what came of it; nothing where there are fewer groups than folds.
+        Accuracy by transformation; empty if there are fewer groups than folds.
     """
     if len(np.unique(groups)) < FOLDS:
         return {}
@@ -69,18 +69,18 @@ def tell_apart(thumbnails: Float, groups: Whole) -> dict[str, Told]:
 
 
 def _folds(groups: Whole) -> Whole:
-    """(n,) numbers of folds, of whole groups."""
+    """Return fold numbers (n,) that keep groups whole."""
     names, numbers = np.unique(groups, return_inverse=True)
     return (np.random.default_rng(0).permutation(len(names)) % FOLDS)[numbers]
 
 
 def _try(differences: Float, folds: Whole, groups: Whole) -> Told:
-    """Fit w so that w (f(image) - f(turned)) is 1, and count for how many of the others it is positive."""
+    """Fit w so that w (f(image) - f(transformed)) is 1, and count how often it is positive for held-out images."""
     parts = [differences[folds == fold].astype(np.float64) for fold in range(FOLDS)]
     grams, sums = [part.T @ part for part in parts], [part.sum(axis=0) for part in parts]
     gram, total, scores = sum(grams), sum(sums), np.zeros(len(differences))
     for fold, part in enumerate(parts):
-        known = gram - grams[fold]  # of all folds but this one
+        known = gram - grams[fold]  # all folds but this one
         known[np.diag_indices_from(known)] += PENALTY * np.trace(known) / len(known) + 1e-9
         scores[folds == fold] = part @ np.linalg.solve(known, total - sums[fold])
     right = np.where(np.abs(scores) < 1e-9, 0.5, scores > 0).astype(np.float64)  # a symmetric image decides nothing
@@ -90,7 +90,7 @@ def _try(differences: Float, folds: Whole, groups: Whole) -> Told:
 
 
 def _describer(thumbnails: Float) -> Callable[[Float], Float]:
-    """Return a function from thumbnails to features (n, F), which are as large for each of the images given here."""
+    """Return a function from thumbnails to features (n, F), which are standardised on the thumbnails passed here."""
     raw = _edges_and_pixels(thumbnails)
     mean, spread = raw.mean(axis=0), raw.std(axis=0) + 1e-3
     random = np.random.default_rng(0)
@@ -105,7 +105,7 @@ def _describer(thumbnails: Float) -> Callable[[Float], Float]:
 
 
 def _edges_and_pixels(images: Float) -> Float:
-    """(n, F): grey values of 8 x 8 blocks, colours of 4 x 4, and how much edge has which direction in these."""
+    """Return features (n, F): grey values of 8 x 8 blocks, colours of 4 x 4 cells, and their edge directions."""
     images = np.ascontiguousarray(images, np.float32)
     count, side = images.shape[:2]
     grey = images.mean(axis=3)

@@ -1,4 +1,4 @@
-"""The evidence, the settings and the estimates as lines for people."""
+"""Print the evidence, the settings and the estimates in readable lines."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from ssl_pipeline.terminal import counted, shown
 __all__ = ["told_estimates", "told_evidence", "told_proposal", "told_shortly"]
 
 LATE = 1.1
-"""Multiple of the time asked for from which on it is said that the stages take longer."""
+"""Multiple of the time limit from which the output warns that the stages take longer."""
 _TURNED = {
     "horizontal_flip": "mirrored left to right",
     "vertical_flip": "mirrored top to bottom",
@@ -22,28 +22,28 @@ _TURNED = {
 
 
 def told_evidence(evidence: Evidence, machine: Machine) -> str:
-    """Return what a sample has shown, and what there is to compute with, in lines."""
+    """Return lines that describe the evidence and the machine."""
     return "\n".join([*_evidence_lines(evidence), _machine_line(machine)])
 
 
 def told_proposal(proposal: Proposal) -> str:
-    """Return settings with their reasons, and what each stage will take, in lines."""
+    """Return lines that list the settings with their reasons, and the estimated time and memory of each stage."""
     lines = [*_setting_lines(proposal.settings), "", *_minutes_lines(proposal.estimates)]
     if _is_late(proposal):
         lines.append(
-            f"That is more than the {60 * proposal.hours:,.0f} minutes asked for; {_longest(proposal)} takes the most. "
-            "Give more --hours, or run the stages before it alone."
+            f"That exceeds the limit of {60 * proposal.hours:,.0f} minutes; {_longest(proposal)} takes the longest. "
+            "Increase --hours, or run only the stages before it."
         )
     return "\n".join(lines)
 
 
 def told_estimates(estimates: Iterable[StageEstimate]) -> str:
-    """Return what each stage will take, in lines."""
+    """Return lines with the estimated time and memory of each stage."""
     return "\n".join(_minutes_lines(estimates))
 
 
 def told_shortly(evidence: Evidence, machine: Machine, proposal: Proposal) -> list[str]:
-    """Return what was found and decided, in three lines."""
+    """Return three lines that summarise the findings and the decisions."""
     labels, config = evidence.labelling, proposal.config
     found, bad = f"{labels.images:,}", sum(evidence.rejects.values())
     if labels.classes:
@@ -55,8 +55,8 @@ def told_shortly(evidence: Evidence, machine: Machine, proposal: Proposal) -> li
     if labels.captioned:
         found += f"; {'all' if labels.captioned == labels.images else f'{labels.captioned:,}'} have captions"
     if bad:
-        found += f"; {bad:,} of {evidence.sampled + bad:,} that were tried cannot be used"
-    late = f", more than the {60 * proposal.hours:,.0f} asked for: {_longest(proposal)} takes the most"
+        found += f"; {bad:,} of {evidence.sampled + bad:,} tried are unusable"
+    late = f", more than the limit of {60 * proposal.hours:,.0f}: {_longest(proposal)} takes the longest"
     planned = {setting.key: setting.value for setting in proposal.settings}
     network = _value(planned["pretrain.backbone"])
     size = planned["augment.views"]["global"]["size"]
@@ -69,7 +69,7 @@ def told_shortly(evidence: Evidence, machine: Machine, proposal: Proposal) -> li
         f"{network}{start}, {pretrain.recipe}, {pretrain.epochs} epochs, {pretrain.batch_size} images per step.",
         f"  Time: about {counted(max(1, round(proposal.minutes)), 'minute')} on {counted(machine.cores, 'core')}"
         f"{' and ' + _gpus(machine) if machine.name else ''}{late if _is_late(proposal) else ''}. "
-        f"`ssl-pipeline plan --hours {proposal.hours:g} --explain --dry-run` says why.",
+        f"`ssl-pipeline plan --hours {proposal.hours:g} --explain --dry-run` prints the reasons.",
     ]
 
 
@@ -83,34 +83,34 @@ def _longest(proposal: Proposal) -> str:
 
 def _evidence_lines(evidence: Evidence) -> Iterator[str]:
     labels = evidence.labelling
-    yield f"Images: {labels.images:,}, of which {evidence.sampled:,} were looked at."
+    yield f"Images: {labels.images:,}, of which {evidence.sampled:,} were examined."
     for kind, count in sorted(evidence.rejects.items()):
-        yield f"  {counted(count, 'image')} cannot be used: {shown(kind, 100)}."
+        yield f"  {counted(count, 'unusable image')}: {shown(kind, 100)}."
     if labels.classes:
         classes = counted(labels.classes, "class", "classes")
-        each = f"{labels.smallest:,} to {labels.largest:,} images in each"
-        yield f"Labels: {labels.labelled:,} images of {classes}, {each}."
+        each = f"{labels.smallest:,} to {labels.largest:,} images per class"
+        yield f"Labels: {labels.labelled:,} images in {classes}, {each}."
     if labels.clips:
         yield f"Clips: {labels.clips:,}."
     if labels.captioned:
-        yield f"Captions: {counted(labels.captions, 'different one')}, of {counted(labels.captioned, 'image')}."
+        yield f"Captions: {counted(labels.captions, 'different caption')} for {counted(labels.captioned, 'image')}."
     if labels.groups:
         yield f"Groups: {labels.groups:,}."
     if labels.splits:
         yield "Splits of the source: " + ", ".join(f"{name} {count:,}" for name, count in labels.splits.items()) + "."
     yield f"Shorter side: {_spread(evidence.short_side, '.0f')} px; width / height: {_spread(evidence.aspect, '.2f')}."
     yield f"Pixels: {evidence.spec}, read as {evidence.pixels.name}; {evidence.grey:.0%} of the images are grey."
-    yield f"Saturation: {evidence.saturation:.2f} on average, of 1."
+    yield f"Saturation: {evidence.saturation:.2f} on average, out of 1."
     detail = ", ".join(f"{share:.0%} at {side} px" for side, share in evidence.detail.items())
-    yield f"Sharpness: of the contrast there is left {detail}." if detail else "Sharpness: the images are tiny."
+    yield f"Sharpness: share of the contrast that remains: {detail}." if detail else "Sharpness: the images are tiny."
     yield f"Near copies: {evidence.copies:.0%} of the images."
     for turn, told in evidence.told.items():
         yield (
             f"A classifier tells images from their copies {_TURNED[turn]} in {told.share:.0%} [{told.low:.0%}, "
-            f"{told.high:.0%}] of the cases; by guessing, it would in 50%."
+            f"{told.high:.0%}] of the cases; chance is 50%."
         )
     yield (
-        "Groups, near copies and the balance of classes change no setting: ingest keeps groups and near copies within "
+        "Groups, near copies and class balance do not affect the settings: ingest keeps groups and near copies within "
         "one split, and reports/linear_eval/details.json has the balanced accuracy."
     )
     yield f"Decoding: {evidence.images_per_second:,.0f} images/s."
@@ -132,7 +132,7 @@ def _setting_lines(settings: Sequence[Setting]) -> Iterator[str]:
             yield f"    {setting.reason}"
     for number, setting in enumerate(one for one in settings if one.left):
         if not number:
-            yield "Left as you have set them (--overwrite replaces them):"
+            yield "Not changed, because you have set them (--overwrite replaces them):"
         yield f"{setting.key}: would be {_value(setting.value)}"
         yield f"    {setting.reason}"
 
@@ -154,7 +154,7 @@ def _spread(spread: Spread, form: str) -> str:
 
 
 def _value(value: Any) -> str:
-    """Return a value as YAML has it on one line."""
+    """Return a value as YAML on one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_value(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, (list, tuple)):

@@ -137,7 +137,7 @@ def test_a_shard_is_read_whole_once_before_its_first_image_is_given_out(
     open_split(tmp_path, "train").images(np.array([1, 21]))
     assert read[2:] == ["images-0000.npy", "images-0004.npy"]
     for _ in range(2):
-        with pytest.raises(PipelineError, match=r"images-0001.npy is damaged .its digest is not"):
+        with pytest.raises(PipelineError, match=r"images-0001.npy is damaged .its digest differs"):
             split.images(np.array([0, 5]))
 
 
@@ -190,7 +190,9 @@ def test_damaged_labels_are_noticed(missing: str, tmp_path: Path) -> None:
     np.savez(path, **arrays)
     if missing == "all":
         path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(PipelineError, match="labels.npz is damaged .its digest is not the one that the stage 'ingest'"):
+    with pytest.raises(
+        PipelineError, match="labels.npz is damaged .its digest differs from the one that the stage 'ingest'"
+    ):
         read_labels(tmp_path, "val")
     record(path)
     with pytest.raises(PipelineError, match=r"labels.npz is damaged .*dvc repro --force ingest"):

@@ -207,10 +207,10 @@ def test_stages_that_take_longer_than_the_time_are_told_with_what_shortens_them(
     hurried, usual = told_proposal(plan(hours=0.05)), told_proposal(plan())
     assert "Even so, finetune takes more than 30% of the time: shorten finetune.budgets" in hurried
     assert "as the other stages alone take" in hurried
-    assert "That is more than the 3 minutes asked for; finetune takes the most." in hurried
-    assert "minutes asked for" not in usual
+    assert "That exceeds the limit of 3 minutes; finetune takes the longest." in hurried
+    assert "exceeds the limit" not in usual
     (time,) = [line for line in told_shortly(PHOTOS, LAPTOP, plan(hours=0.05)) if "Time" in line]
-    assert "more than the 3 asked for" in time
+    assert "more than the limit of 3" in time
 
 
 def test_what_a_person_has_set_stays_and_the_rest_fits_it():
@@ -279,7 +279,7 @@ def test_captions_of_nearly_all_images_are_learned_with_them() -> None:
     proposal = plan(replace(PHOTOS, labelling=CAPTIONED))
     assert at(proposal, "pretrain.recipe") == "clip"
     assert "90% of the images have captions: they are learned together (docs/text.md)." in told_proposal(proposal)
-    assert "no flips and no rotations, as captions may say which way something points" in told_proposal(proposal)
+    assert "no flips and no rotations, as captions may mention directions" in told_proposal(proposal)
     assert not {"horizontal_flip", "rotation"} & (operations(proposal) | operations(proposal, "plain"))
     assert "horizontal_flip" in operations(plan(replace(PHOTOS, labelling=CAPTIONED), pretrain__recipe="dcl"))
     assert "9,000 have captions" in told_shortly(replace(PHOTOS, labelling=CAPTIONED), LAPTOP, proposal)[0]

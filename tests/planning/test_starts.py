@@ -60,7 +60,7 @@ def test_without_time_given_weights_ship_as_they_are():
     proposal = plan(RESNET, hours=0.05, fast=20.0)
     section = proposal.config.pretrain
     assert (section.init, section.epochs, section.freeze_epochs, section.layer_decay) == ("timm/resnet18", 0, 0, 1.0)
-    assert "they ship as they are" in reasons(proposal)["pretrain.init"]
+    assert "they ship unchanged" in reasons(proposal)["pretrain.init"]
 
 
 def test_without_weights_it_is_said_that_some_would_help_where_images_are_few():

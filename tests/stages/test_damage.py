@@ -60,5 +60,5 @@ def test_one_flipped_bit_is_told_and_nothing_is_made_of_it(reader: click.Command
     Path(product).write_bytes(content)
     done = CliRunner().invoke(reader, [])
     assert done.exit_code == 1
-    assert f"error: {product} is damaged (its digest is not the one that the stage '{maker}'" in done.stderr
+    assert f"error: {product} is damaged (its digest differs from the one that the stage '{maker}'" in done.stderr
     assert done.stderr.endswith(f"run `dvc repro --force {maker}`.\n")

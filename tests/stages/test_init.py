@@ -174,7 +174,7 @@ def folder_of_labels() -> list[str]:
         (lambda: ["--images", "nowhere"], "--images: there is no 'nowhere'"),
         (lambda: ["--labels", "table.csv"], "also name them with --images"),
         (empty, "no images found in"),
-        (broken, "none of the 1 images that were tried can be used"),
+        (broken, "none of the 1 images tried is usable"),
         (no_zip, "neither a directory nor a complete .zip"),
         (empty_zip, "no images found in"),
         (wrong_label, "labels.csv, line 2: there is no image 'nowhere.png'. Paths are relative to the folder of the"),

@@ -38,7 +38,7 @@ def test_a_plan_is_told_and_written_and_a_second_one_changes_no_word_of_a_person
     write_digits(project / "scans", 60)
     done = run("scans", "--hours", "0.2", "--explain")
     assert done.exit_code == 0, done.output
-    assert "Images: 60, of which 60 were looked at." in done.output
+    assert "Images: 60, of which 60 were examined." in done.output
     assert "100% of the images are grey" in done.output
     assert "augment.views" in done.output
     assert "minutes" in done.output
@@ -49,7 +49,7 @@ def test_a_plan_is_told_and_written_and_a_second_one_changes_no_word_of_a_person
     (project / "params.yaml").write_text(text)
     again = run("--hours", "0.2")
     assert again.exit_code == 0, again.output
-    assert "Left as you have set them" in again.output
+    assert "Not changed, because you have set them" in again.output
     assert load(project / "params.yaml").pretrain.epochs == 3
 
 
@@ -78,14 +78,14 @@ def test_of_broken_images_the_usable_ones_count(project: Path):
     (project / "scans" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     done = run("scans", "--dry-run", "--explain")
     assert done.exit_code == 0, done.output
-    assert "1 image cannot be used: not an image." in done.output
+    assert "1 unusable image: not an image." in done.output
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         ({}, "no images found"),
-        ({"a.png": b"\x89PNG\r\n\x1a\n and no more", "b.jpg": b""}, "none of the 2 images that were tried can be used"),
+        ({"a.png": b"\x89PNG\r\n\x1a\n and no more", "b.jpg": b""}, "none of the 2 images tried is usable"),
     ],
     ids=["empty", "broken"],
 )

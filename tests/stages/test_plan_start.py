@@ -69,7 +69,7 @@ def test_init_begins_a_project_with_a_start(project: Path):
         (("--start", "timm/resnet18", "--backbone", "timm/resnet18"), "already names its network"),
         (
             ("--start", "weights.pth", "--backbone", "torchvision/resnet18", "--small"),
-            "--small: a small network learns from the weights of a .safetensors file",
+            "is not a .safetensors file, which a small network needs to learn from",
         ),
         (("--start", "none", "--small"), "--small: this option describes the weights of --start"),
         (("--backbone", "timm/resnet18"), "--backbone: this option describes the weights of --start"),
