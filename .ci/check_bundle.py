@@ -1,4 +1,4 @@
-"""The bundle of a default run, as whoever gets it has it: it proves itself where there is numpy and onnxruntime alone."""
+"""Check the bundle of a default run as a recipient would: it verifies itself with only numpy and onnxruntime."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 
 root = Path(sys.argv[1])
 LIBRARIES = {"numpy": "numpy", "onnxruntime": "onnxruntime-gpu", "pillow": "pillow"}
-"""What is installed -> whose version constraints.txt has: the wheel for CPUs is of the same releases."""
+"""Package to install -> package whose version constraints.txt pins: the wheel for CPUs has the same releases."""
 
 
 def run(*words: object, folder: Path, status: int = 0) -> str:
@@ -18,7 +18,7 @@ def run(*words: object, folder: Path, status: int = 0) -> str:
     print("+", *words, flush=True)
     done = subprocess.run([*map(str, words)], cwd=folder, env=variables, capture_output=True, text=True, check=False)
     print(done.stdout, done.stderr, sep="", flush=True)
-    assert done.returncode == status, f"the status is {done.returncode}, and not {status}"
+    assert done.returncode == status, f"the exit status is {done.returncode}, not {status}"
     return done.stdout + done.stderr
 
 
@@ -42,7 +42,7 @@ def main() -> None:
         content[len(content) // 2] ^= 1
         (bundle / "backbone.onnx").write_bytes(content)
         assert "backbone.onnx: damaged" in run(python, "verify.py", folder=bundle, status=1)
-    print("the bundle proved itself with numpy and onnxruntime alone")
+    print("the bundle verified itself with only numpy and onnxruntime")
 
 
 main()

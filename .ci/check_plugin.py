@@ -1,4 +1,4 @@
-"""Somebody else's plugin in a finished project: installed, tested, trained with, and missed by name when it is gone."""
+"""Check a third-party plugin in a finished project: install it, test it, train with it, and remove it again."""
 
 import subprocess
 import sys
@@ -36,7 +36,7 @@ def main() -> None:
         assert gone.returncode == 2, gone
         assert GONE in gone.stderr, gone.stderr
         assert "Traceback" not in gone.stderr, gone.stderr
-    print("a plugin was installed, tested, trained with, and missed by name")
+    print("a plugin was installed, tested and trained with; after its removal, an error named it")
 
 
 main()

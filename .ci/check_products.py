@@ -1,4 +1,4 @@
-"""Check the products of a default run: they are there, valid, and as good as the README says."""
+"""Check that the products of a default run exist, are valid, and are as good as the README states."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 
 root = Path(sys.argv[1])
-sys.path.insert(0, str(root))  # the project's own stages
+sys.path.insert(0, str(root))  # use the stages of this project
 
 from ssl_pipeline_stages import STAGES  # noqa: E402
 
@@ -35,7 +35,7 @@ def main() -> None:
     assert linear["accuracy_low"] > linear["random_encoder"]["accuracy_high"], "no clear gain over the random encoder"
     page = root / "reports/index.html"
     assert 'id="map-data"' in page.read_text(encoding="utf-8"), "the page has no map"
-    assert page.stat().st_size < 15e6, "the page is too large to be sent"
+    assert page.stat().st_size < 15e6, "the page is too large to send"
 
     print("verdict:", (root / "reports/finetune/verdict.txt").read_text())
     print(

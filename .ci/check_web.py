@@ -1,4 +1,4 @@
-"""The bundle of a default run in onnxruntime-web under node: its graphs compute the golden outputs there too."""
+"""Check that the bundle of a default run computes its golden outputs in onnxruntime-web under Node.js as well."""
 
 import json
 import os
@@ -19,21 +19,21 @@ PATIENCE = 300  # seconds
 
 
 def install(folder: Path) -> str:
-    """Install what is needed into a folder; return why that cannot be done, or ""."""
+    """Install the package into a folder; return why this failed, or ""."""
     missing = [name for name in ("node", "npm") if shutil.which(name) is None]
     if missing:
-        return f"there is no {' and no '.join(missing)} here"
+        return f"{' and '.join(missing)} not installed"
     words = ["npm", "install", "--no-fund", "--no-audit", "--ignore-scripts", PACKAGE]
     try:
         done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
-        return f"npm has not installed {PACKAGE} in {PATIENCE} s"
+        return f"npm did not install {PACKAGE} within {PATIENCE} s"
     said = " ".join(line.removeprefix("npm error").strip() for line in done.stderr.splitlines()[:3])
     return f"npm cannot install {PACKAGE}: {said}" if done.returncode else ""
 
 
 def asked(folder: Path, bundle: Path, name: str, graph: Any, golden: Any) -> dict[str, Any]:
-    """Write the golden inputs of a graph as raw arrays; return what web.mjs is to run."""
+    """Write the golden inputs of a graph as raw arrays; return the cases for web.mjs to run."""
     cases = []
     for number, case in enumerate(graph["cases"]):
         inputs = {}
@@ -53,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary, np.load(bundle / "golden.npz") as golden:
         folder = Path(temporary)
         if why := install(folder):
-            print(f"onnxruntime-web was not tried: {why}", flush=True)
+            print(f"onnxruntime-web was not tested: {why}", flush=True)
             return
         shutil.copy(Path(__file__).with_name("web.mjs"), folder)
         content = [asked(folder, bundle, name, graph, golden) for name, graph in graphs.items()]
@@ -73,7 +73,7 @@ def main() -> None:
                     assert cosine >= graph["min_cosine"], words
                     largest = max(largest, difference)
             print(f"{name}: {graph['precision']} in onnxruntime-web: largest difference {largest:.1e}", flush=True)
-    print(f"{len(graphs)} graphs of the bundle compute in {PACKAGE} what they compute in onnxruntime")
+    print(f"{len(graphs)} graphs of the bundle compute the same in {PACKAGE} as in onnxruntime")
 
 
 main()

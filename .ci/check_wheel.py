@@ -1,4 +1,4 @@
-"""The wheel, as a user has it: installed in place of the clone, it begins a project in an empty folder and runs it."""
+"""Check the wheel as a user would: install it in place of the clone, create a project in an empty folder, run it."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-root = Path(__file__).resolve().parents[1]  # as committed: other checks have changed the parameters of the copy
+root = Path(__file__).resolve().parents[1]  # as committed, because other checks have changed the parameters of the copy
 bin_folder = Path(sys.argv[1]) / ".venv/bin"
 PACKAGES = ("ssl_pipeline", "ssl_pipeline_plugins", "ssl_pipeline_stages")
 IMAGES = """
@@ -32,7 +32,7 @@ def run(*words: object, folder: Path) -> str:
 
 
 def install(folder: Path) -> None:
-    """Put the wheel in the place of the clone; its dependencies are there, by the same metadata and constraints."""
+    """Replace the clone by the wheel, whose dependencies are already installed with the same constraints."""
     python = bin_folder / "python"
     run(python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, root, folder=folder)
     (wheel,) = folder.glob("ssl_pipeline-*.whl")
@@ -47,7 +47,7 @@ def main() -> None:
         install(folder)
         places = "; ".join(f"import {name}; print({name}.__file__)" for name in PACKAGES)
         for place in run("python", "-c", places, folder=folder).splitlines():
-            assert "site-packages" in place, f"{place} is not the installed one"
+            assert "site-packages" in place, f"{place} is not the installed package"
         said = run("ssl-pipeline", "--help", folder=folder)
         for name in ("init", "plan", "check", "plugins", "inventory", "finetune"):
             assert f"  {name} " in said, f"--help does not list {name}"
@@ -64,14 +64,14 @@ def main() -> None:
         said = run("ssl-pipeline", "search", query, "--index", "embeddings.parquet", folder=shop)
         assert said.splitlines()[1].split(maxsplit=2) == ["1", "1.0000", query], said
         for graph in ("export/backbone.onnx", "linear_eval/linear_probe.onnx", "finetune/classifier.onnx"):
-            assert (shop / "models" / graph).is_file(), f"there is no {graph}"
+            assert (shop / "models" / graph).is_file(), f"{graph} is missing"
         run("ssl-pipeline", "verify", "models/bundle", folder=shop)
         run("python", "models/bundle/verify.py", folder=shop)
         run("git", "add", "--all", folder=shop)
         kept = run("git", "ls-files", folder=shop).splitlines()
         assert {"dvc.lock", "params.yaml", "plugins.lock", "reports/export/metrics.json"} <= set(kept), kept
         assert not any(name.endswith((".onnx", ".npy", ".safetensors")) for name in kept), kept
-    print("the wheel began a project in an empty folder and ran it")
+    print("the wheel created a project in an empty folder and ran it")
 
 
 main()

@@ -1,4 +1,4 @@
-// Runs graphs by onnxruntime-web (WebAssembly): node web.mjs FOLDER, which holds cases.json and raw arrays.
+// Run graphs with onnxruntime-web (WebAssembly): node web.mjs FOLDER. The folder contains cases.json and raw arrays.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as ort from "onnxruntime-web";
