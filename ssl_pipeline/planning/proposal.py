@@ -86,7 +86,7 @@ def propose(
     forget_start(draft)
     frame(draft, evidence)
     if given and given.teacher is not None:
-        draft.put("pretrain.recipe", shelf.distilling_recipe, "A small network learns from the given weights.")
+        draft.put("pretrain.recipe", shelf.distilling_recipe, "A small network learns from the pretrained weights.")
         draft.set("pretrain.pretext_task", {"teacher": given.teacher})
     else:
         draft.put("pretrain.recipe", *_recipe(registry, shelf, evidence.labelling))

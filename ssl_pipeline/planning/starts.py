@@ -1,6 +1,6 @@
-"""Plan the start: random weights, or given weights that ship unchanged, are trained further, or teach a small network.
+"""Plan the start: random weights, or pretrained ones that ship unchanged, learn on, or teach a small network.
 
-This module holds all the bounds. There are few, because the best choice depends on how much the given weights know
+This module holds all the bounds. There are few, because the best choice depends on how much the pretrained weights know
 about such images: `docs/start.md` has measurements, and linear_eval and finetune report it for each run.
 """
 
@@ -16,18 +16,18 @@ from ssl_pipeline.weight_names import PICKLED
 __all__ = ["ENOUGH_PASSES", "UNUSED", "Given", "Way", "as_teacher", "forget_start", "put_start", "way_of"]
 
 FEWEST_IMAGES = 500
-"""Number of images below which given weights are not trained further, because they would memorise the images."""
+"""Number of images below which pretrained weights are not trained further, because they would memorise the images."""
 FEWEST_PASSES = 3.0
-"""Number of passes below which given weights are not trained further: heads would hardly learn in the time, and the
-backbone would only get worse."""
+"""Number of passes below which pretrained weights are not trained further: heads would hardly learn in the time, and
+the backbone would only get worse."""
 ENOUGH_PASSES = 10
-"""Number of passes for which views are made smaller if necessary; given weights need few passes."""
+"""Number of passes for which views are made smaller if necessary; pretrained weights need few passes."""
 MOST_EPOCHS = 30
-"""Maximum number of passes with given weights; with more, the network forgets what it knew."""
+"""Maximum number of passes with pretrained weights; with more, the network forgets what it knew."""
 FEW_IMAGES = 50_000
 """Number of images below which weights trained on many other images are likely to be better than random ones."""
 RATE = 0.1
-"""Learning rate with given weights, as a share of the rate for random weights."""
+"""Learning rate with pretrained weights, as a share of the rate for random weights."""
 LAYER_DECAY = 0.75
 """Layer-wise decay of the learning rate, as in the fine-tuning of BEiT and MAE (2106.08254, 2111.06377)."""
 AVERAGED = 0.1

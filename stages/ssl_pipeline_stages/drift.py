@@ -82,9 +82,9 @@ def _drift(images: tuple[Path, ...], bundle: Path, rate: float, listed: Path | N
     if listed:
         _write(listed, batch, verdict)
     click.echo(
-        f"{'DRIFT' if verdict.alarm else 'no drift'}: score {verdict.score:.2f} (1 is the threshold at a rate of "
-        f"{rate:g} false alarms), p = {verdict.p_value:.3f}, {counted(verdict.compared, 'image')} against "
-        f"{len(reference.rows):,} of validation, one of each group."
+        f"{'DRIFT' if verdict.alarm else 'no drift'}: score {verdict.score:.2f} (threshold 1, for a rate of false "
+        f"alarms of {rate:g}), p = {verdict.p_value:.3f}, {counted(verdict.compared, 'image')} against "
+        f"{len(reference.rows):,} validation images, one per group."
     )
     if not reference.resembles_training:
         say(

@@ -141,7 +141,7 @@ def test_the_exit_status_says_whether_there_is_drift(pile: Pile, call: Call):
     done = call(changed(pile.held_out[:40], "foreign"), "--csv", "drift.csv")
     assert (done.exit_code, done.stdout.count("\n")) == (3, 7)
     assert done.stdout.startswith("DRIFT: score ")
-    assert "p = 0.001, 40 images against 400 of validation" in done.stdout
+    assert "p = 0.001, 40 images against 400 validation images" in done.stdout
     with open("drift.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 40
