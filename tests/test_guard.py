@@ -52,7 +52,7 @@ def holder(tmp_path):
 
 def test_a_second_run_is_refused_and_told_of_the_first(tmp_path, holder):
     with (
-        pytest.raises(PipelineError, match=rf"is in use.*as process {holder.pid} \(python"),
+        pytest.raises(PipelineError, match=rf"is in use.*active, process {holder.pid} \(python"),
         only_run(tmp_path, patience=0.3),
     ):
         pass

@@ -98,7 +98,7 @@ def test_a_source_counts_as_set_by_a_person(params: Path):
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"planned": 3}', b"\xff"])
 def test_a_damaged_record_is_told_and_nothing_is_written(params: Path, content: bytes):
     (params.parent / RECORD).write_bytes(content)
-    with pytest.raises(PipelineError, match=r"plan\.json is damaged .*restore it with git, or remove it"):
+    with pytest.raises(PipelineError, match=r"plan\.json is damaged .*Restore it with git, or remove it"):
         read_record(params.parent)
 
 

@@ -205,7 +205,7 @@ def test_few_images_get_small_batches(images: int):
 
 def test_stages_that_take_longer_than_the_time_are_told_with_what_shortens_them():
     hurried, usual = told_proposal(plan(hours=0.05)), told_proposal(plan())
-    assert "Even so, finetune takes more than 30% of the time: shorten finetune.budgets" in hurried
+    assert "Even so, finetune takes more than 30% of the time. Shorten finetune.budgets" in hurried
     assert "as the other stages alone take" in hurried
     assert "That exceeds the limit of 3 minutes; finetune takes the longest." in hurried
     assert "exceeds the limit" not in usual
@@ -278,7 +278,7 @@ CAPTIONED = replace(PHOTOS.labelling, captioned=9_000, captions=5_000)
 def test_captions_of_nearly_all_images_are_learned_with_them() -> None:
     proposal = plan(replace(PHOTOS, labelling=CAPTIONED))
     assert at(proposal, "pretrain.recipe") == "clip"
-    assert "90% of the images have captions: they are learned together (docs/text.md)." in told_proposal(proposal)
+    assert "90% of the images have captions, so both are learned together (docs/text.md)." in told_proposal(proposal)
     assert "no flips and no rotations, as captions may mention directions" in told_proposal(proposal)
     assert not {"horizontal_flip", "rotation"} & (operations(proposal) | operations(proposal, "plain"))
     assert "horizontal_flip" in operations(plan(replace(PHOTOS, labelling=CAPTIONED), pretrain__recipe="dcl"))

@@ -57,7 +57,7 @@ def test_a_dry_run_writes_nothing(project: Path):
     write_digits(project / "scans", 1)
     done = run("scans", "--dry-run")
     assert done.exit_code == 0, done.output
-    assert "the images are too few to try a classifier of mirrors" in done.output
+    assert "there are too few images to test a classifier on mirror images" in done.output
     assert (project / "params.yaml").read_text() == PARAMS.read_text()
     assert [path.name for path in project.iterdir()].count("plan.json") == 0
 

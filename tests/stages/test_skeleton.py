@@ -51,7 +51,7 @@ def test_what_cannot_be_a_name_is_refused(tmp_path: Path, name: str):
 def test_a_name_that_is_taken_is_refused(tmp_path: Path):
     result = written("numpy", tmp_path / "plugin")
     assert result.exit_code == 1
-    assert "a Python package 'numpy' is installed already" in result.output
+    assert "a Python package 'numpy' is already installed" in result.output
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path):

@@ -33,7 +33,10 @@ def test_what_was_found_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "min cosine 1.000000" in result.output
     assert "Linear probe: 90.0% [85.0, 94.0]; the same encoder untrained: 90.0%" in result.output
     assert "\nIt helped.\n" in result.output
-    assert "Images: 3 near-duplicates, 1 pair across splits; reports/curate/images.csv has a line" in result.output
+    assert (
+        "Images: 3 near-duplicates, 1 pair across splits; reports/curate/images.csv describes each image on a line"
+        in result.output
+    )
 
 
 def test_the_sizes_of_views_are_said_where_they_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
