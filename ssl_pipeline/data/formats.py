@@ -54,7 +54,7 @@ def open_image(content: bytes) -> Image.Image:
             raise RejectedError(
                 "not supported",
                 f"a TIFF with {values}; only 1 to 4 bands of 8- or 16-bit integers or 1 band of 32-bit floats can be "
-                "read, unless ingest.pixels is as_is",
+                "read; ingest.pixels: as_is reads others",
             ) from error
         if content.startswith(NUMPY_HEAD):
             raise RejectedError("not supported", "a NumPy array; ingest.pixels: as_is reads it") from error

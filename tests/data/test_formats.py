@@ -149,8 +149,8 @@ BANDS = np.dstack([PHOTO, PHOTO])  # 6 of them
 )
 def test_what_pillow_cannot_show_is_described(content: bytes, words: str) -> None:
     assert rejection(content) == (
-        f"not supported: {words}; only 1 to 4 bands of 8- or 16-bit integers or 1 band of 32-bit floats can be read, "
-        "unless ingest.pixels is as_is"
+        f"not supported: {words}; only 1 to 4 bands of 8- or 16-bit integers or 1 band of 32-bit floats can be read; "
+        "ingest.pixels: as_is reads others"
     )
 
 
