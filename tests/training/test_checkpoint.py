@@ -200,7 +200,7 @@ def test_equal_runs_at_the_same_time_have_a_folder_each_and_a_killed_one_is_foun
     with third.until_done():
         assert third.load()["steps"] == 1
     assert list(tmp_path.iterdir()) == []
-    assert "Not used" not in capsys.readouterr().err
+    assert "Ignored" not in capsys.readouterr().err
 
 
 _PEAK = """
