@@ -192,7 +192,7 @@ def test_a_teacher_that_says_the_same_of_all_images_is_found_out():
     assert "pretrain.pretext_task.teacher" in found.message
 
 
-@pytest.mark.parametrize(("temperature", "word"), [(1e-3, "one key alone"), (1e3, "all keys alike")])
+@pytest.mark.parametrize(("temperature", "word"), [(1e-3, "only one key"), (1e3, "all keys equally")])
 def test_a_softmax_that_teaches_no_relations_is_told(temperature: float, word: str):
     loss = SimilarityDistillation(teacher_temperature=temperature)
     rows = torch.randn(1, 24, 8, generator=torch.Generator().manual_seed(0))
