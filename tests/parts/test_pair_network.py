@@ -109,7 +109,7 @@ def test_its_weights_are_the_task_s_and_the_energy_head_s():
 def test_weights_that_differentiate_through_cosines_are_refused():
     encoder: Encoder = small_encoder(0)
     with pytest.raises(
-        ConfigError, match="'negative_log_likelihood' makes no sense with pretrain.negatives 'hard': its weights are"
+        ConfigError, match="'negative_log_likelihood' makes no sense with pretrain.negatives 'hard': weights are"
     ):
         build_task(load_registry(), recipe(Choice(name="hard", beta=1.0)), encoder, 0, 16)
 
