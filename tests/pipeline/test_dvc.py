@@ -12,7 +12,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import yaml
 from click.testing import CliRunner
 from dvc.repo import Repo
 
@@ -94,10 +93,6 @@ def changed(project: Path) -> set[str]:
     return set(status)
 
 
-def test_a_second_repro_runs_nothing_but_the_inventory(project: Path):
-    assert ran(command(project)("dvc", "repro").stdout) == ["inventory"]
-
-
 def test_editing_a_later_section_runs_no_earlier_stage(project: Path):
     change(project, linear_eval={"bootstrap": 120})
     assert changed(project) == {"linear_eval", "report"}
@@ -127,18 +122,6 @@ def test_an_edit_runs_the_stages_that_reach_it(project: Path, tmp_path: Path):
     edit("ssl_pipeline_plugins/losses/info_nce.py")
     run("dvc", "repro", "-q", "inventory")
     assert changed(project) == {"pretrain", "export", "curate", "linear_eval", "finetune"}
-
-
-def test_a_file_in_my_plugins_is_used_in_the_copies_that_dvc_makes_of_what_git_knows(project: Path):
-    run = command(project)
-    (project / "my_plugins").mkdir()
-    (project / "my_plugins" / "margin.py").write_text(
-        "from ssl_pipeline_plugins.losses.info_nce import InfoNCE\nfrom ssl_pipeline import hookimpl\n\n"
-        "@hookimpl\ndef register_losses(register):\n    register('margin', InfoNCE)\n"
-    )
-    change(project, pretrain={"loss": {"name": "margin", "temperature": 0.3}})
-    run("git", "add", "my_plugins")
-    run("dvc", "exp", "run", "--temp", "inventory")  # which finds every plugin that params.yaml names
 
 
 def test_the_stages_stand_in_order_and_the_graph_has_their_arrows(finished: Path):
@@ -175,22 +158,6 @@ def test_the_metrics_are_few_and_git_keeps_them_and_nothing_else_of_the_reports(
     assert kept == [
         f"reports/{stage}/metrics.json" for stage in ("curate", "export", "finetune", "linear_eval", "pretrain")
     ]
-
-
-def test_the_example_of_ci_runs_nothing_that_is_unchanged_and_downloads_no_model(project: Path, tmp_path: Path):
-    run = command(project)
-    run("dvc", "remote", "add", "-d", "store", str(tmp_path / "remote"))
-    run("dvc", "push", "-q")
-    run("git", "add", ".")
-    run("git", "commit", "-qm", "ran")
-    run("git", "clone", "-q", str(project), str(tmp_path / "clone"))
-    run = command(tmp_path / "clone")
-    steps = yaml.safe_load((ROOT / "examples/ci/pipeline.yml").read_text())["jobs"]["repro"]["steps"]
-    lines = [line for step in steps if (line := step.get("run", "")).startswith("dvc")]
-    assert len(lines) == 3
-    outputs = [run(*line.partition(" >>")[0].split()).stdout for line in lines]
-    assert ran(outputs[1]) == ["inventory"]
-    assert not (tmp_path / "clone" / "models").exists()
 
 
 @pytest.mark.parametrize("stage", list(STAGES)[2:])

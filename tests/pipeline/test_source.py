@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from benchmarks.project import ROOT, change
@@ -37,7 +38,7 @@ def test_what_dvc_does_not_see_or_cannot_read_is_in_the_inventory(project: Path,
     assert "ingest" in changed(project)
 
 
-def test_a_second_clone_has_nothing_to_run_with_the_images_and_without(project: Path, tmp_path: Path):
+def test_a_clone_has_nothing_to_run_as_ci_does_it_with_the_images_and_without(project: Path, tmp_path: Path):
     run, images = command(project), project / "images"
     (images / "7").unlink()
     shutil.copytree(tmp_path / "elsewhere", images / "7")  # dvc would not follow the link
@@ -48,6 +49,12 @@ def test_a_second_clone_has_nothing_to_run_with_the_images_and_without(project: 
     run("dvc", "push", "-q")
     run("git", "clone", "-q", ".", str(tmp_path / "clone"))
     second = command(tmp_path / "clone")
+    steps = yaml.safe_load((ROOT / "examples/ci/pipeline.yml").read_text())["jobs"]["repro"]["steps"]
+    lines = [line for step in steps if (line := step.get("run", "")).startswith("dvc")]
+    assert len(lines) == 3
+    outputs = [second(*line.partition(" >>")[0].split()).stdout for line in lines]
+    assert ran(outputs[1]) == ["inventory"]
+    assert not (tmp_path / "clone" / "models").exists()
     second("dvc", "pull", "-q", "--allow-missing")
     assert ran(second("dvc", "repro").stdout) == ["inventory"]
     shutil.rmtree(tmp_path / "clone" / "images")
@@ -57,9 +64,16 @@ def test_a_second_clone_has_nothing_to_run_with_the_images_and_without(project: 
     assert second("git", "status", "--short").stdout == ""
 
 
-def test_a_copy_made_by_dvc_finds_the_images_of_the_workspace(project: Path):
+def test_a_copy_made_by_dvc_finds_the_images_of_the_workspace_and_a_file_in_my_plugins_that_git_knows(project: Path):
     run = command(project)
     git(run)
+    (project / "my_plugins").mkdir()
+    (project / "my_plugins" / "margin.py").write_text(
+        "from ssl_pipeline_plugins.losses.info_nce import InfoNCE\nfrom ssl_pipeline import hookimpl\n\n"
+        "@hookimpl\ndef register_losses(register):\n    register('margin', InfoNCE)\n"
+    )
+    change(project, pretrain={"loss": {"name": "margin", "temperature": 0.3}})
+    run("git", "add", "my_plugins")  # the inventory finds every plugin that params.yaml names
     for words in ([], ["-C", "images"]):
         done = run("dvc", "exp", "run", "--temp", *words, "inventory")
         assert f"inventory: {IMAGES} files\n" in done.stdout + done.stderr
