@@ -108,7 +108,8 @@ def stored(emoji: Path, folder: Path) -> Path:
 
 def learned(store: Path, folder: Path, arm: str, seed: int, epochs: int, batch: int) -> Trained:
     """Train an arm; `lit` from the encoder of `simclr`, which is trained and kept unless it is there."""
-    pool, values = open_split(store, "train"), {"epochs": epochs, "batch_size": batch, "seed": seed}
+    pool = open_split(store, "train")
+    values: dict[str, Any] = {"epochs": epochs, "batch_size": batch, "seed": seed}
     kept = folder / f"simclr-{seed}-{epochs}-{batch}.safetensors"
     if arm == "lit":
         if not kept.exists():
@@ -153,7 +154,8 @@ class Judge:
     def retrieval(self) -> tuple[dict[str, Ranks], dict[str, Any]]:
         """Return the ranks of the first right answer both ways, by each contestant, and of whom each was asked."""
         images, pairs = self.asked.images, self.pairs
-        ours, spaces = extract(self.embed, images), {}
+        ours = extract(self.embed, images)
+        spaces: dict[str, Any] = {}
         if self.towers is not None:
             spaces["towers"] = ours, self.towers.texts(pairs.texts)
         words = fit_words(extract(self.embed, self.learned.images), self.learned.captions, self.learned.images.groups)

@@ -43,11 +43,12 @@ from ssl_pipeline.training import batch_encoder, optimization, preparation, pret
 from ssl_pipeline.training.batch_inputs import inputs
 from ssl_pipeline.training.batches import on_device
 from ssl_pipeline.training.checkpoint import Checkpoints
+from ssl_pipeline.training.curves import CurveFiles
 from ssl_pipeline.training.embedding_watch import WATCHED_IMAGES, EmbeddingWatch
 from ssl_pipeline.training.memory_format import memory_format
 from ssl_pipeline.training.precision import best_device, resolve_precision
 from ssl_pipeline.training.run import Run
-from ssl_pipeline.types import Step
+from ssl_pipeline.types import PretextTask, Step
 
 READY_BATCHES = 4
 STEPS_FOR_MEMORY = 4
@@ -59,7 +60,7 @@ PARTS = {
     "views": (batch_encoder, "inputs"),
     "looks": (EmbeddingWatch, "measure"),
     "checkpoints": (Run, "save"),
-    "curves": (pretraining.CurveFiles, "add"),
+    "curves": (CurveFiles, "add"),
 }
 
 
@@ -94,7 +95,7 @@ class Project:
         self.optimizer = partial(optimization.build_optimizer, self.registry, self.section.optimizer)
         self.plan = pretraining.Plan.of(len(self.pool), self.section)
 
-    def task(self) -> torch.nn.Module:
+    def task(self) -> PretextTask:
         return preparation.build(self.registry, self.method.recipe, self.section, self.pool, self.policies)
 
     def whole(self) -> tuple[float, dict[str, float]]:

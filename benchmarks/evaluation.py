@@ -43,6 +43,7 @@ from ssl_pipeline.evaluation.linear.baselines import colour_histogram, raw_pixel
 from ssl_pipeline.evaluation.linear.inputs import LinearInputs
 from ssl_pipeline.evaluation.linear.layers import EveryLayer
 from ssl_pipeline.evaluation.linear.study import RANDOM_DRAWS, study_embeddings
+from ssl_pipeline.evaluation.linear.variants import Variants
 from ssl_pipeline.evaluation.seen_images import SeenImages, SeenViews
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.recipes import Recipe
@@ -125,6 +126,8 @@ def prepare(folder: Path, count: int, side: int, backbone: Choice) -> tuple[Line
         layer=None,
         l2_normalize=True,
         rivals={},
+        variants=Variants({}, {}),
+        texts=None,
         cost={},
     )
     return settings, inputs

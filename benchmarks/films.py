@@ -62,7 +62,7 @@ def write_film(
             frame = av.VideoFrame.from_ndarray(pixels_now, format="rgb24")
             frame = frame.reformat(format=pixels, dst_colorspace=colours)
             frame.pts, frame.time_base = round(time / stream.codec_context.time_base), stream.codec_context.time_base
-            film.mux(stream.encode(frame))
+            film.mux(stream.encode(frame))  # type: ignore[arg-type]
         film.mux(stream.encode(None))
     return path
 

@@ -134,4 +134,4 @@ def main(chosen: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or STAGES)
+    main(sys.argv[1:] or list(STAGES))

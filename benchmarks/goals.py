@@ -65,7 +65,8 @@ def large_photographs() -> Iterator[Figure]:
             yield Figure(
                 f"{where}, images/s to those of Pillow and the graph", {**of, "what": "time"}, goal=("≥", 0.67)
             )
-            least = ("≤", 2.0) if large else None  # of a small one, the maps of the network weigh more
+            # beside a small photograph, the maps of the network weigh more
+            least: tuple[Literal["≤"], float] | None = ("≤", 2.0) if large else None
             yield Figure(f"{where}, bytes beside it per byte", {**of, "what": "memory"}, "ratio", least)
 
 

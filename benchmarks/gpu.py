@@ -48,6 +48,7 @@ from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.optimization import build_optimizer
 from ssl_pipeline.training.precision import Precision, best_device, resolve_precision
 from ssl_pipeline.training.preparation import build
+from ssl_pipeline.training.run import Run
 from ssl_pipeline_stages.paths import STORE
 
 SIDES = {32: 1024, 96: 512, 224: 256}
@@ -221,7 +222,7 @@ def judge(
         optimizer = partial(build_optimizer, registry, method.pretrain.optimizer)
         checkpoints = Checkpoints(folder, "f" * 64, {})
         precision, losses = Precision("fp32", device), []
-        note = pretraining.Run.save_if_due
+        note = Run.save_if_due
 
         def stop(run: Any, done: int, *rest: Any) -> None:
             note(run, done, *rest)
@@ -229,7 +230,7 @@ def judge(
                 run.save(done)
                 raise StoppedError
 
-        with patch.object(pretraining.Run, "save_if_due", stop), suppress(StoppedError):
+        with patch.object(Run, "save_if_due", stop), suppress(StoppedError):
             losses = pretraining.train(task, pool, wanted, method.pretrain, optimizer, precision, checkpoints).rows
         return {name: value.cpu() for name, value in task.state_dict().items()}, losses[0]["loss"] if losses else np.nan
 

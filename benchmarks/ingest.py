@@ -147,7 +147,8 @@ def main(pile: Path, images: int, rounds: int) -> None:
     listing = list_images(pile)
     names = listing.names[:: max(1, len(listing.names) // images)][:images]
     for side, size in SIZES.items():
-        contents = [enlarged(bytes(listing.read(name, 2**28)), side) for name in names[:: SHARE[side]]]
+        read: Callable[[str, int], Any] = listing.read
+        contents = [enlarged(bytes(read(name, 2**28)), side) for name in names[:: SHARE[side]]]
         canvas = Canvas(size, "squash", (255, 255, 255), min_side=8, max_megapixels=100)
         first = max(1, len(contents) // 4)
         loops = {

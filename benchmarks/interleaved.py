@@ -7,11 +7,11 @@ threads added up, where one thread is compared with one; with more threads it is
 
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 __all__ = ["faster", "machine"]
@@ -45,7 +45,7 @@ def faster(
     Args:
         ours: What is measured; it is called twice in each round, and once before.
         theirs: What it is compared with, called in the same way.
-        rounds: The number of rounds, at least 2.
+        rounds: The number of rounds, at least 1; the quartiles of a single one are its ratio.
         clock: The clock, in seconds; None: the process's own time in one thread, time on the clock in more. Work of
             other processes needs time on the clock.
 
@@ -67,5 +67,5 @@ def faster(
         a, b, c, d = seconds(ours), seconds(theirs), seconds(theirs), seconds(ours)
         ratios.append((b + c) / (a + d))
         best = {"ours": min(best["ours"], a, d), "theirs": min(best["theirs"], b, c)}
-    lower, median, upper = statistics.quantiles(ratios, n=4, method="inclusive")
+    lower, median, upper = np.percentile(ratios, [25, 50, 75]).tolist()
     return {"median": round(median, 3), "quartiles": [round(lower, 3), round(upper, 3)], "rounds": rounds, "s": best}

@@ -60,9 +60,10 @@ def lite0_short(pretrained: bool = False, num_classes: int = 1000, **_: Any) -> 
         ]
     )
     norm = partial(nn.BatchNorm2d, eps=1e-3)
-    layers = {"fix_stem": True, "pad_type": "same", "act_layer": nn.ReLU6, "norm_layer": norm}
+    layers: dict[str, Any] = {"fix_stem": True, "pad_type": "same", "act_layer": nn.ReLU6, "norm_layer": norm}
     network = timm.models.EfficientNet(stages, num_classes, 1280, **layers)
-    network.pretrained_cfg = {"input_size": (3, 224, 224), "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    given: Any = {"input_size": (3, 224, 224), "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    network.pretrained_cfg = given
     return network
 
 

@@ -108,8 +108,8 @@ def false_pairs(names: list[str], pictures: list[Image.Image], sketches: list[by
         for other in one + 1 + np.flatnonzero(bits <= MAX_BITS):
             if np.square(colours[one] - colours[other]).mean() > MAX_LEVELS**2:
                 continue
-            tiny = [np.asarray(pictures[number].resize((TINY, TINY))) for number in (one, other)]
-            if not one_track(names[one], names[other]) and not np.array_equal(*tiny):
+            first, second = (np.asarray(pictures[number].resize((TINY, TINY))) for number in (one, other))
+            if not one_track(names[one], names[other]) and not np.array_equal(first, second):
                 found.append((one, int(other)))
     return found
 

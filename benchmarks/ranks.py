@@ -90,7 +90,8 @@ class _Counted:
         self._gather, self._reduce = dist.all_gather, dist.all_reduce
 
     def __enter__(self) -> "_Counted":
-        dist.all_gather, dist.all_reduce = self._counting_gather, self._counting_reduce
+        dist.all_gather = self._counting_gather  # type: ignore[assignment]
+        dist.all_reduce = self._counting_reduce  # type: ignore[assignment]
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -73,10 +73,10 @@ STEPS, BATCH = 60, 64
 
 def policies(name: str) -> dict[str, Policy]:
     """Return the views of a set: mirroring changes the class of some of the signs in tracks."""
-    mirrored = {} if name == "tracks" else {"horizontal_flip": {"p": 0.5}}
+    mirrored: dict[str, Any] = {} if name == "tracks" else {"horizontal_flip": {"p": 0.5}}
     gentle = {"p": 1.0, "scale": [0.5, 1.0], "ratio": [0.85, 1.18]}
-    of_photographs = {"random_resized_crop": CROPPED, "color_jitter": COLOURS, "grayscale": {"p": 0.2}}
-    views = {"global": of_photographs, "plain": {"random_resized_crop": gentle}}
+    of_photographs: dict[str, Any] = {"random_resized_crop": CROPPED, "color_jitter": COLOURS, "grayscale": {"p": 0.2}}
+    views: dict[str, dict[str, Any]] = {"global": of_photographs, "plain": {"random_resized_crop": gentle}}
     return {kind: Policy.model_validate({"size": SIDE, **mirrored, **policy}) for kind, policy in views.items()}
 
 

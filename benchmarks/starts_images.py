@@ -98,7 +98,7 @@ def pack(name: str, data: Path, out: Path) -> dict[str, int]:
         out: The folder that receives the file.
     """
     out.mkdir(parents=True, exist_ok=True)
-    counts = dict.fromkeys(SPLITS, 0)
+    counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
     with zipfile.ZipFile(out / f"{name}.zip", "w") as packed:
         for path in SETS[name].archives:
             with zipfile.ZipFile(data / path) as archive:

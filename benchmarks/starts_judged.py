@@ -36,7 +36,8 @@ def judged(name: str, arm: str, data: LabelledSplits, weights: Path, epochs: int
         epochs: Passes over the training images.
         seed: Seed of all but the draws of labels, which are the same for all.
     """
-    began, found = time.monotonic(), {}
+    began = time.monotonic()
+    found: dict[str, Any] = {}
     if arm in SUPERVISED:
         guessed = supervised(arm, name, data, weights, epochs, seed)
         seconds = time.monotonic() - began

@@ -37,8 +37,8 @@ from ssl_pipeline.deployment.latency import time_files
 from ssl_pipeline.deployment.runtime import open_session, run
 from ssl_pipeline.evaluation.features import Embed, Kept
 from ssl_pipeline.evaluation.linear.comparison import BACKBONE, figures, predict, settle
-from ssl_pipeline.evaluation.linear.sentences import gained
 from ssl_pipeline.evaluation.linear.variants import open_variants, set_apart, study_variants
+from ssl_pipeline.evaluation.statistics.wording import gained
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline_stages.paths import EXPORT, PRETRAIN, STORE
 
