@@ -54,7 +54,7 @@ def test_every_built_in_says_in_a_line_what_it_does_and_what_each_option_means()
         assert row["trouble"] == ""
         assert [option["name"] for option in row["options"] if not option["means"]] == [], row["name"]
     (simclr,) = [row for row in rows if row["name"] == "simclr"]
-    assert simclr["does"].startswith("SimCLR (2002.05709): two views of an image")
+    assert simclr["does"].startswith("SimCLR (2002.05709): match two views of an image")
 
 
 def test_a_kind_a_name_and_a_member_of_a_family():
@@ -64,7 +64,7 @@ def test_a_kind_a_name_and_a_member_of_a_family():
     assert not any(line.split()[0] == "info_nce" for line in lines[1:])
     said = run("info_nce").output
     assert said.startswith("loss info_nce, of ssl-pipeline ")
-    assert "temperature: float, required\n      Temperature of the softmax" in said
+    assert "temperature: float, required\n      Softmax temperature" in said
     assert run("torchvision/resnet18").output.startswith("backbone torchvision/, of")
     both = run("rotation").output
     assert "pretext_task rotation" in both
