@@ -76,7 +76,7 @@ class Service:
                 f"{settings.classifier} and {settings.model} take different kinds of images: name files of one run."
             )
         # a probe shares the backbone's weights; a fine-tuned classifier shares only its training images
-        shared = "weights_sha256" if "backbone_sha256" in classifier.metadata else "data_sha256"
+        shared = "data_sha256" if "labels_per_class" in classifier.metadata else "weights_sha256"
         if classifier.metadata.get(shared) != self.backbone.metadata.get(shared):
             raise PipelineError(
                 f"{settings.classifier} was not made with {settings.model} ({shared} differs): name files of one run."

@@ -95,12 +95,14 @@ def test_a_decoder_that_was_killed_is_logged_and_told_in_the_words_of_a_client(
 def test_a_probe_or_classifier_of_another_run_is_refused(parts: Parts, tmp_path: Path):
     other = write_graph(tmp_path / "other.onnx", weights_sha256="00" * 32, data_sha256="00" * 32)
     tuned = write_graph(tmp_path / "tuned.onnx", weights_sha256="11" * 32, data_sha256="cd" * 32)
-    probe = {"backbone_sha256": "ef" * 32}
+    probe = {"backbone_sha256": "ef" * 32}  # linear_eval and finetune both write it
+    classifier = {**probe, "labels_per_class": "20"}
     for backbone, metadata, wrong in [
         (parts.backbone, probe, None),
-        (tuned, {}, None),
+        (tuned, classifier, None),
+        (tuned, probe, "weights_sha256"),
         (other, probe, "weights_sha256"),
-        (other, {}, "data_sha256"),
+        (other, classifier, "data_sha256"),
     ]:
         path = tmp_path / "classifier.onnx"
         append_classifier(backbone, np.ones((2, 48)), np.zeros(2), ["a", "b"], path, metadata)
