@@ -4,6 +4,7 @@ Importing this package does not import torch: the functions below are loaded on 
 how to use them; `ssl_pipeline.types` contains the contracts of plugins, and `ssl_pipeline.hookspecs` their hooks.
 """
 
+import os
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["Criterion", "Pretrained", "Views", "__version__", "embed", "hookimpl", "loss", "pretrain", "state_dict"]
 
 __version__ = version("ssl-pipeline")
+
+# onnxruntime 1.29 and later report to Microsoft, from the moment of their import, unless this is set before
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 hookimpl = pluggy.HookimplMarker("ssl_pipeline")
 """Marker of a plugin's functions as implementations of the hooks in `ssl_pipeline.hookspecs`."""

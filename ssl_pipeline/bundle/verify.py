@@ -136,6 +136,7 @@ def choose_providers(names: str) -> list[Any]:
     Raises:
         NotHereError: onnxruntime or numpy is not installed, or has no such provider.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: onnxruntime would report to Microsoft
     try:
         import numpy  # noqa: F401
         import onnxruntime
@@ -144,12 +145,11 @@ def choose_providers(names: str) -> list[Any]:
     suffix, chosen = "ExecutionProvider", []
     known = {name[: -len(suffix)].lower(): name for name in onnxruntime.get_available_providers()}
     for name in names.split(","):
-        short = name.strip().lower()
-        short = short[: -len(suffix)] if short.endswith(suffix.lower()) else short
+        short = name.strip().lower().removesuffix(suffix.lower())
         if short not in known:
             raise NotHereError(
                 f"--providers: onnxruntime {onnxruntime.__version__} has no '{_shown(name.strip())}' here; it has "
-                f"{', '.join(sorted(known))}. Install a package that has it, such as onnxruntime-gpu."
+                f"{', '.join(sorted(known))}. Other packages: onnxruntime-gpu (cuda), onnxruntime-openvino (openvino)."
             )
         chosen.append((known[short], _EXACT.get(known[short], {})))
     return chosen

@@ -1,8 +1,11 @@
 """Compare images with texts: python example_text.py "a red bicycle" photo.jpg other.jpg (pip install tokenizers)"""
 
 import json
+import os
 import sys
 from pathlib import Path
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: onnxruntime would report to Microsoft
 
 import numpy as np
 import onnxruntime
