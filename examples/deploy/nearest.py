@@ -4,13 +4,19 @@ Needs only numpy, Pillow and onnxruntime.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: onnxruntime would report to Microsoft
 
 import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
+if len(sys.argv) != 4:
+    print(__doc__, file=sys.stderr)
+    sys.exit(2)
 model, query, folder = sys.argv[1:]
 session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 background = tuple(json.loads(session.get_modelmeta().custom_metadata_map["background"]))
@@ -32,12 +38,20 @@ def read(path):
 
 
 def embed(path):
-    embedding = session.run(["embedding"], {"images": read(path)[None]})[0][0]
+    """Return the embedding of an image file, or None if it cannot be read."""
+    try:
+        embedding = session.run(["embedding"], {"images": read(path)[None]})[0][0]
+    except (OSError, ValueError) as error:
+        print(f"{path} is left out: {error}", file=sys.stderr)
+        return None
     return embedding / np.linalg.norm(embedding)
 
 
+wanted = embed(query)
+if wanted is None or not Path(folder).is_dir():
+    sys.exit(f"error: {query} must be an image, and {folder} a folder of images")
 suffixes = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"}
 paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in suffixes)
-cosines = np.stack([embed(path) for path in paths]) @ embed(query)
-for place in np.argsort(-cosines)[:5]:
-    print(f"{cosines[place]:.3f}  {paths[place]}")
+cosines = {path: found @ wanted for path in paths if (found := embed(path)) is not None}
+for path in sorted(cosines, key=lambda path: -cosines[path])[:5]:
+    print(f"{cosines[path]:.3f}  {path}")

@@ -32,6 +32,32 @@ def test_it_finds_the_image_itself_and_a_version_of_it_first(model: Model, origi
     assert done.stderr == ""
 
 
+def test_what_cannot_be_read_is_left_out_by_name(model: Model, tmp_path: Path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for number, image in enumerate(digit_images(3)):
+        Image.fromarray(image).save(images / f"{number}.png")
+    (images / "broken.png").write_bytes((images / "0.png").read_bytes()[:60])
+    (images / "text.jpg").write_text("no image")
+
+    def call(*words: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(SCRIPT), *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = call(model.backbone, images / "0.png", images)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 3)
+    assert [line.partition(" is left out: ")[0] for line in done.stderr.splitlines()] == [
+        str(images / "broken.png"),
+        str(images / "text.jpg"),
+    ]
+    for query, folder in [(images / "text.jpg", images), (images / "0.png", images / "none")]:
+        done = call(model.backbone, query, folder)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.endswith(f"error: {query} must be an image, and {folder} a folder of images\n")
+    usage = call()
+    assert (usage.returncode, usage.stderr.splitlines()[0]) == (2, SCRIPT.read_text().splitlines()[0].strip('"'))
+
+
 def exif(orientation: int) -> bytes:
     """A camera's note on how to turn its picture."""
     note = Image.Exif()
@@ -43,4 +69,4 @@ def test_it_imports_nothing_of_ours():
     tree = ast.parse(SCRIPT.read_text(encoding="utf-8"))
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert names == {"json", "sys", "pathlib", "numpy", "onnxruntime", "PIL"}
+    assert names == {"json", "os", "sys", "pathlib", "numpy", "onnxruntime", "PIL"}

@@ -74,6 +74,12 @@ def test_the_bundle_proves_itself_and_its_example_runs(project: Path):
     command = [sys.executable, str(BUNDLE / "example.py"), str(photo), str(scan)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines() == [f"1.0000  {photo}", f"1.0000  {scan}"], done.stderr
+    (project / "broken.png").write_bytes(photo.read_bytes()[:60])
+    done = subprocess.run([*command, "broken.png"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: broken.png cannot be read as an image: ")
+    usage = subprocess.run(command[:2], capture_output=True, text=True, check=False)
+    assert (usage.returncode, usage.stderr[:14]) == (2, "Embed images: ")
 
 
 def test_a_variant_that_the_stage_export_has_not_recorded_is_not_in_it(project: Path):

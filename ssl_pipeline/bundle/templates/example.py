@@ -1,8 +1,11 @@
 """Embed images: python example.py photo.jpg other.jpg (or .npy arrays (H, W, C) if the bands are not RGB)."""
 
 import json
+import os
 import sys
 from pathlib import Path
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: onnxruntime would report to Microsoft
 
 import numpy as np
 import onnxruntime
@@ -30,7 +33,18 @@ def read(path):
     return np.asarray(image.convert("RGB"))
 
 
-embeddings = np.concatenate([session.run(["embedding"], {"images": read(path)[None]})[0] for path in sys.argv[1:]])
+def embed(path):
+    """Return the embedding of a file (1, D), or end the program if it cannot be read."""
+    try:
+        return session.run(["embedding"], {"images": read(path)[None]})[0]
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {path} cannot be read as an image: {error}")
+
+
+if len(sys.argv) < 2:
+    print(__doc__, file=sys.stderr)
+    sys.exit(2)
+embeddings = np.concatenate([embed(path) for path in sys.argv[1:]])
 embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
 for number, path in enumerate(sys.argv[1:]):
     print(f"{embeddings[number] @ embeddings[0]:.4f}  {path}")  # cosine with the first image
