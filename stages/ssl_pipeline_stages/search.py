@@ -1,6 +1,7 @@
 """Find the images of a table of embeddings that are most similar to an image or a text; not a stage."""
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,5 +93,8 @@ def _search(
         click.echo("rank  similarity  path")
         for rank, match in enumerate(matches, 1):
             click.echo(f"{rank:4}  {match.similarity:10.4f}  {shown(match.path, 1000)}")
+        if find_spec("matplotlib") is None:  # as in a container that only serves
+            click.echo("No picture was drawn, because matplotlib is not installed: `pip install matplotlib`.", err=True)
+            return
         draw(opened, backbone, asked, matches, picture)
     click.echo(f"{picture} shows {'them' if len(matches) <= MOST_DRAWN else f'the first {MOST_DRAWN}'}.")

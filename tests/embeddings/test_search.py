@@ -14,6 +14,7 @@ from PIL import Image
 from ssl_pipeline.embeddings import search as search_module
 from ssl_pipeline.embeddings import table
 from ssl_pipeline.runtime import Backbone
+from ssl_pipeline_stages import search as search_command
 from ssl_pipeline_stages.embed import embed
 from ssl_pipeline_stages.search import search
 from tests.embeddings.graphs import write_graph
@@ -57,6 +58,14 @@ def test_it_lists_the_nearest_of_all_and_draws_them(call: Search, monkeypatch: p
     assert done.stdout.endswith("neighbours.png shows them.\n")
     drawn = np.asarray(Image.open("neighbours.png").convert("L"))
     assert (drawn[:, : drawn.shape[1] // 6] < 128).any()  # the query stands first
+
+
+def test_without_matplotlib_the_list_is_printed_all_the_same(call: Search, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(search_command, "find_spec", lambda name: None)
+    done = call("images/a/04.png", "-k", "3")
+    assert (done.exit_code, len(done.stdout.splitlines())) == (0, 4)
+    assert done.stderr.startswith("No picture was drawn, because matplotlib is not installed")
+    assert not Path("neighbours.png").exists()
 
 
 def test_it_finds_model_and_images_wherever_it_is_called_from(call: Search, monkeypatch: pytest.MonkeyPatch):
