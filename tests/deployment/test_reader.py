@@ -61,8 +61,8 @@ def save_kinds(photo: Images, folder: Path) -> list[Path]:
 @pytest.fixture
 def namespace(model: Model, originals: list[Images], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the code of docs/deploy.md defines, run where it says that it can be run."""
-    (tmp_path / "models" / "export").mkdir(parents=True)
-    (tmp_path / "models" / "export" / "backbone.onnx").write_bytes(model.backbone.read_bytes())
+    (tmp_path / "models" / "bundle").mkdir(parents=True)
+    (tmp_path / "models" / "bundle" / "backbone.onnx").write_bytes(model.backbone.read_bytes())
     Image.fromarray(originals[1]).save(tmp_path / "photo.png")
     monkeypatch.chdir(tmp_path)
     defined: dict[str, Any] = {}

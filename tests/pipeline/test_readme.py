@@ -81,8 +81,8 @@ def test_the_lines_for_your_own_images_run_in_an_unpacked_archive_without_git(tm
 def test_the_deployment_code_runs_outside_the_project(finished: Path, tmp_path: Path):
     code = next(block for block in blocks(README, "python") if "onnxruntime" in block)
     folder = tmp_path / "elsewhere"
-    (folder / "models/export").mkdir(parents=True)
-    (folder / "models/export/backbone.onnx").write_bytes((finished / "models/export/backbone.onnx").read_bytes())
+    (folder / "models/bundle").mkdir(parents=True)
+    (folder / "models/bundle/backbone.onnx").write_bytes((finished / "models/bundle/backbone.onnx").read_bytes())
     Image.effect_noise((50, 40), 60).convert("RGB").save(folder / "photo.png")
     done = command(folder)("python", "-c", code)
     assert float(done.stdout) == pytest.approx(1.0, abs=1e-5)
