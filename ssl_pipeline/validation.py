@@ -95,14 +95,27 @@ def _became_a_number(value: Any, result: Any) -> bool:
 
 def hint(name: str, known: Collection[str], likeness: float = 0.6) -> str:
     """Return a question that suggests the most similar known name; "" if no name has that likeness, in [0, 1]."""
-    near = get_close_matches(name[:100], known, n=1, cutoff=likeness)  # extremely slow on long texts
-    return f" Did you mean '{shown(near[0], 100)}'?" if near else ""
+    near = _nearest(name, known, likeness)
+    return f" Did you mean '{shown(near, 100)}'?" if near else ""
+
+
+def _nearest(name: str, known: Collection[str], likeness: float = 0.6) -> str:
+    """Return the most similar known name; "" if no name has that likeness."""
+    return next(iter(get_close_matches(name[:100], known, n=1, cutoff=likeness)), "")  # extremely slow on long texts
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Return one line per mistake: the key, what is wrong, and the value found; for an unknown key, a suggestion."""
+    """Return one line per mistake: the key, what is wrong, and the value found; for an unknown key, a suggestion.
+
+    A misspelt key is one mistake: the key that it stands for is not reported as missing.
+    """
     lines = []
-    for item in error.errors():
+    mistakes = error.errors()
+    unknown = [item["loc"] for item in mistakes if item["type"] == "extra_forbidden"]
+    misspelt = {(*place[:-1], _nearest(str(place[-1]), _siblings(model, place))) for place in unknown}
+    for item in mistakes:
+        if item["type"] == "missing" and item["loc"] in misspelt:
+            continue
         key = shown(".".join(shown(str(part), 60) for part in item["loc"]), 200)
         if item["type"] == "extra_forbidden":
             known = _siblings(model, item["loc"])

@@ -24,8 +24,9 @@ def load_params(path: Path) -> Config:
     except ConfigError as error:
         content = read_yaml(path)
         known = content.keys() & Config.model_fields.keys() if isinstance(content, dict) else set()
-        missing = [name for name in Config.model_fields if name not in known] if known else []
-        said = [*_add_sections(path, missing), *_add_keys(path, sorted(known), str(error))]
+        mistakes = str(error).splitlines()  # which do not call a section missing whose name is misspelt
+        missing = [name for name in Config.model_fields if known and f"{path}: {name}: missing; add it." in mistakes]
+        said = [*_add_sections(path, missing), *_add_keys(path, sorted(known), mistakes)]
         raise ConfigError("\n".join([str(error), *said])) from error
 
 
@@ -47,13 +48,13 @@ def _add_sections(params: Path, missing: list[str]) -> list[str]:
     return said
 
 
-def _add_keys(params: Path, sections: list[str], mistakes: str) -> list[str]:
+def _add_keys(params: Path, sections: list[str], mistakes: list[str]) -> list[str]:
     """Return lines to add to sections of params.yaml, for keys that the mistakes report as missing."""
     said = []
     for section in sections:
         lines = _block(_lines("params.yaml"), section)
         keys = [line.strip().partition(":")[0] for line in lines if line[:2] == "  " and line[2:3].isalpha()]
-        absent = [key for key in keys if f"{params}: {section}.{key}: missing; add it." in mistakes.splitlines()]
+        absent = [key for key in keys if f"{params}: {section}.{key}: missing; add it." in mistakes]
         if absent:
             said.append(f"Add to the section {section} of {params}:")
             said += [line for key in absent for line in _block(lines, key, "  ")]

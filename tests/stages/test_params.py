@@ -84,3 +84,17 @@ def test_a_stage_tells_it_without_a_traceback(tmp_path: Path):
     assert done.returncode == 2
     assert "report:\n  map_images: 2000" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"), [(("pretrain", "epoch"), "epochs"), (("curat",), "curate")], ids=["key", "section"]
+)
+def test_a_misspelt_name_is_one_mistake_and_nothing_is_to_be_added(tmp_path: Path, wrong: tuple[str, ...], right: str):
+    params = older(tmp_path)
+    content = yaml.safe_load(params.read_text())
+    section = content[wrong[0]] if len(wrong) > 1 else content
+    section[wrong[-1]] = section.pop(right)
+    params.write_text(yaml.safe_dump(content, sort_keys=False))
+    with pytest.raises(ConfigError) as caught:
+        load_params(params)
+    assert str(caught.value) == f"{params}: {'.'.join(wrong)}: unknown key. Did you mean '{right}'?"
