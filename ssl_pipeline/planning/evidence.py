@@ -75,7 +75,7 @@ class Evidence:
     Attributes:
         labelling: Labels, groups, splits and captions of all images.
         sampled: Number of images that were decoded; the following attributes describe these.
-        rejects: Kind of reason -> number of unusable images.
+        rejects: Kind of reason -> paths of unusable images.
         images_per_second: Decoding speed with all cores, in images per second.
         short_side: Shorter side, in px.
         aspect: Ratio of width to height.
@@ -93,7 +93,7 @@ class Evidence:
 
     labelling: Labelling
     sampled: int
-    rejects: Mapping[str, int]
+    rejects: Mapping[str, Sequence[str]]
     images_per_second: float
     short_side: Spread
     aspect: Spread
@@ -106,9 +106,14 @@ class Evidence:
     told: Mapping[str, Told]
 
     @property
+    def unusable(self) -> int:
+        """Number of unusable images."""
+        return sum(map(len, self.rejects.values()))
+
+    @property
     def usable(self) -> int:
         """Expected number of usable images in the whole data set."""
-        tried = self.sampled + sum(self.rejects.values())
+        tried = self.sampled + self.unusable
         return round(self.labelling.images * self.sampled / tried)
 
 

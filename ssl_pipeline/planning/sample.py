@@ -1,7 +1,7 @@
 """Sample of the images of a source, decoded in bounded time by the same code as in ingest."""
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -49,7 +49,7 @@ class Sample:
         digests: SHA-256 of the pixels of each decoded image.
         spec: Channels and type of the canvases.
         pixels: Value of `ingest.pixels` with which the images were read.
-        rejects: Kind of reason -> number of unusable images among those that were tried.
+        rejects: Kind of reason -> paths of the unusable images among those that were tried.
         images_per_second: Decoding speed with all cores, in images per second.
     """
 
@@ -61,7 +61,7 @@ class Sample:
     digests: Sequence[bytes]
     spec: ImageSpec
     pixels: PixelsChoice
-    rejects: Mapping[str, int]
+    rejects: Mapping[str, Sequence[str]]
     images_per_second: float
 
     def __len__(self) -> int:
@@ -103,31 +103,36 @@ def take(
         choice = _choose(list(_decoded(source, probe, canvas(PixelsChoice(name="as_is")))))
     started, size = 0.0, 0
     found: dict[Record, Decoded] = {}
-    rejects = Counter(reason.kind for reason in source.rejects.values())
+    rejects = defaultdict[str, list[str]](list)
+    for path, reason in source.rejects.items():
+        rejects[reason.kind].append(path)
     outcomes = _decoded(source, records, canvas(choice))
     with closing(outcomes):
         for record, outcome in zip(records, outcomes, strict=False):
             started = started or now()  # start with the first image, to exclude the start of processes
             if isinstance(outcome, RejectedError):
-                rejects[outcome.kind] += 1
+                rejects[outcome.kind].append(record.path)
             else:
                 found[record] = outcome
                 size += len(outcome.canvas)
             if size > BYTES or now() - started > seconds:
                 break
-    tried = len(found) + sum(rejects.values()) - len(source.rejects)
+    unusable = sum(map(len, rejects.values()))
+    tried = len(found) + unusable - len(source.rejects)
     rate = max(tried - 1, 1) / max(now() - started, 1e-3)
     if not found:
-        such = ", ".join(f"{kind} {count:,}" for kind, count in rejects.most_common(3))
+        most = sorted(rejects.items(), key=lambda item: -len(item[1]))[:3]
+        such = ", ".join(f"{kind} {len(paths):,}" for kind, paths in most)
         raise PipelineError(
-            f"ingest.source: none of the {sum(rejects.values()):,} images tried is usable ({such}). Check that these "
+            f"ingest.source: none of the {unusable:,} images tried is usable ({such}). Check that these "
             "are the right files; after `dvc repro ingest`, data/ingested/rejects.csv lists each reason."
         )
     spec = RGB8
     if choice.name == "as_is":
         agreement = agree({record.path: one.values for record, one in found.items() if one.values}, choice)
         spec = agreement.spec
-        rejects.update(reason.kind for reason in agreement.odd.values())
+        for path, reason in agreement.odd.items():
+            rejects[reason.kind].append(path)
         found = {record: one for record, one in found.items() if record.path not in agreement.odd}
     return Sample(
         records=source.records,

@@ -10,10 +10,12 @@ from ssl_pipeline.planning.machine import Machine
 from ssl_pipeline.planning.proposal import Proposal
 from ssl_pipeline.terminal import counted, shown
 
-__all__ = ["told_estimates", "told_evidence", "told_proposal", "told_shortly"]
+__all__ = ["told_estimates", "told_evidence", "told_proposal", "told_rejects", "told_shortly"]
 
 LATE = 1.1
 """Multiple of the time limit from which the output warns that the stages take longer."""
+NAMED = 3
+"""Maximum number of unusable images to name per reason."""
 _TURNED = {
     "horizontal_flip": "mirrored left to right",
     "vertical_flip": "mirrored top to bottom",
@@ -42,10 +44,21 @@ def told_estimates(estimates: Iterable[StageEstimate]) -> str:
     return "\n".join(_minutes_lines(estimates))
 
 
+def told_rejects(evidence: Evidence) -> str:
+    """Return the reasons why images are unusable, each with the number of images and the first paths."""
+    kinds = sorted(evidence.rejects.items())
+    return "; ".join(f"{len(paths):,} {shown(kind, 100)}: {_first(paths)}" for kind, paths in kinds)
+
+
+def _first(paths: Sequence[str]) -> str:
+    more = [f"and {len(paths) - NAMED:,} more"] if len(paths) > NAMED else []
+    return ", ".join([*(shown(path, 100) for path in sorted(paths)[:NAMED]), *more])
+
+
 def told_shortly(evidence: Evidence, machine: Machine, proposal: Proposal) -> list[str]:
     """Return three lines that summarise the findings and the decisions."""
     labels, config = evidence.labelling, proposal.config
-    found, bad = f"{labels.images:,}", sum(evidence.rejects.values())
+    found, bad = f"{labels.images:,}", evidence.unusable
     if labels.classes:
         found += f", of which {labels.labelled:,} are labelled, in {counted(labels.classes, 'class', 'classes')}"
     else:
@@ -55,7 +68,7 @@ def told_shortly(evidence: Evidence, machine: Machine, proposal: Proposal) -> li
     if labels.captioned:
         found += f"; {'all' if labels.captioned == labels.images else f'{labels.captioned:,}'} have captions"
     if bad:
-        found += f"; {bad:,} of {evidence.sampled + bad:,} tried are unusable"
+        found += f"; {bad:,} of {evidence.sampled + bad:,} tried unusable ({told_rejects(evidence)})"
     late = f", more than the limit of {60 * proposal.hours:,.0f}: {_longest(proposal)} takes the longest"
     planned = {setting.key: setting.value for setting in proposal.settings}
     network = _value(planned["pretrain.backbone"])
@@ -84,8 +97,8 @@ def _longest(proposal: Proposal) -> str:
 def _evidence_lines(evidence: Evidence) -> Iterator[str]:
     labels = evidence.labelling
     yield f"Images: {labels.images:,}, of which {evidence.sampled:,} were examined."
-    for kind, count in sorted(evidence.rejects.items()):
-        yield f"  {counted(count, 'unusable image')}: {shown(kind, 100)}."
+    for kind, paths in sorted(evidence.rejects.items()):
+        yield f"  {counted(len(paths), 'unusable image')} ({shown(kind, 100)}): {_first(paths)}."
     if labels.classes:
         classes = counted(labels.classes, "class", "classes")
         each = f"{labels.smallest:,} to {labels.largest:,} images per class"

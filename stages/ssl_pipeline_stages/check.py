@@ -61,6 +61,7 @@ def _check(params: Path) -> None:
     from ssl_pipeline.loading import load_registry
     from ssl_pipeline.planning.evidence import examine
     from ssl_pipeline.planning.sample import take
+    from ssl_pipeline.planning.words import told_rejects
     from ssl_pipeline_stages import checks, code, others
     from ssl_pipeline_stages.params import load_params
     from ssl_pipeline_stages.room import room
@@ -78,10 +79,9 @@ def _check(params: Path) -> None:
         images = code.source(config).open()
         sample = take(images, section.pixels, section.background, IMAGES, SECONDS)
         evidence = examine(sample)
-        bad = sum(evidence.rejects.values())
+        bad = evidence.unusable
         said = f"{evidence.labelling.images:,} found, {evidence.sampled + bad:,} tried"
-        kinds = ", ".join(f"{count:,} {shown(kind, 100)}" for kind, count in sorted(evidence.rejects.items()))
-        said += f", {bad:,} unusable ({kinds})" if bad else ""
+        said += f", {bad:,} unusable ({told_rejects(evidence)})" if bad else ""
         classes = evidence.labelling.classes
         labels = counted(classes, "class", "classes") if classes else "no labels"
         report.passed("images", f"{said}; {labels}; {evidence.spec}")

@@ -101,7 +101,7 @@ def test_images_that_cannot_be_used_are_counted_by_kind(project: Callable[..., R
         Image.fromarray(image).save(f"scans/{number}.png")
     Path("scans/text.png").write_text("no picture")
     done = project(ingest={"source": {"name": "folder", "path": "scans"}})
-    assert "images   ok: 3 found, 3 tried, 1 unusable (1 not an image); no labels; RGB" in done.output
+    assert "images   ok: 3 found, 3 tried, 1 unusable (1 not an image: text.png); no labels; RGB" in done.output
 
 
 def test_all_mistakes_are_told_at_once(project: Callable[..., Result]) -> None:

@@ -78,7 +78,7 @@ def test_of_broken_images_the_usable_ones_count(project: Path):
     (project / "scans" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     done = run("scans", "--dry-run", "--explain")
     assert done.exit_code == 0, done.output
-    assert "1 unusable image: not an image." in done.output
+    assert "1 unusable image (not an image): broken.png." in done.output
 
 
 @pytest.mark.parametrize(
