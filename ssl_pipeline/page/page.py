@@ -167,12 +167,14 @@ def _verdict(places: Places) -> dict[str, Any] | None:
     alts = {"label_budget": "Test accuracy over labels per class; the table of label budgets has the numbers."}
     lines = found.lines
     budgets = sum(line.startswith("With ") for line in lines)
+    accuracies = facts.details(places, "linear_eval", facts.accuracies)
     return {
         "sentence": lines[0] if lines else "",
         "budgets": lines[1 : 1 + budgets],
         "notes": " ".join(lines[1 + budgets :]),
         "picture": pictures(places.reports / "finetune" / "pictures", "finetune", alts).get("label_budget"),
-        "accuracies": facts.details(places, "linear_eval", facts.accuracies),
+        "accuracies": accuracies,
+        "measured": bool(budgets or accuracies),
     }
 
 

@@ -177,6 +177,11 @@ def test_a_run_of_ingest_alone_has_a_page(small_run: Path, tmp_path: Path, confi
     assert "<script>" not in text
 
 
+def test_with_accuracies_the_page_does_not_ask_for_labels(parsed: Parsed):
+    assert not any("label some images of each class" in words for words in parsed.words)
+    assert "from the label alone" in parsed.words
+
+
 def test_without_labels_the_page_tells_what_needs_none(tmp_path: Path, config: Config):
     write_store(tmp_path, labelled=False)
     write_backbone(tmp_path / "models/export/backbone.onnx")
@@ -190,6 +195,7 @@ def test_without_labels_the_page_tells_what_needs_none(tmp_path: Path, config: C
     found = [section["id"] for section in parsed.of("section")]
     assert found == ["verdict", "data", "map-section", "neighbours", "clusters", "ships", "repeat"]
     assert "Nothing to compare without labels." in parsed.words
+    assert any("label some images of each class" in words for words in parsed.words)
     assert [way["title"] for way in data_of(parsed)["ways"]] == ["Split"]
 
 

@@ -205,7 +205,7 @@ def test_a_run_that_is_interrupted_leaves_model_and_reports_of_the_last_one(monk
 def test_where_nothing_can_be_compared_one_line_says_why_and_the_pipeline_goes_on(relabel, reason):
     write_store(relabel)
     output = tune().output
-    assert output.startswith("finetune: nothing to compare and no classifier, because ")
+    assert output.startswith("Whether pretraining helped was not measured, because ")
     assert reason in output
     assert len(output.splitlines()) == 1
     assert json.loads((REPORTS / "details.json").read_text()) == {"labelled": False}

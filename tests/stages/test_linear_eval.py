@@ -148,7 +148,7 @@ def test_twice_the_same_bytes():
 
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize(
-    ("label", "classes", "reason"), [("", 0, "name no class"), ("digit 3", 1, "name only 'digit 3'")]
+    ("label", "classes", "reason"), [("", 0, "no training image has a label"), ("digit 3", 1, "name only 'digit 3'")]
 )
 def test_without_labels_to_tell_apart_the_pipeline_goes_on(judged, label, classes, reason):
     shutil.copytree(judged[0] / "models", "models", dirs_exist_ok=True)  # a probe from before must not stay

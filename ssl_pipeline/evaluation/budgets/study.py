@@ -106,7 +106,7 @@ def study_budgets(
 
 def _without_classifier(reason: str) -> BudgetFindings:
     """Return the same figures, table and text for a study without a comparison, of which all say why."""
-    line = f"finetune: nothing to compare and no classifier, because {reason}."
+    line = f"Whether pretraining helped was not measured, because {reason}."
     return BudgetFindings(
         figures={"labelled": False},
         headline={},

@@ -171,8 +171,10 @@ def _without_probe(
 ) -> LinearFindings:
     """Return the findings that need no labels, and the reason why there are no others."""
     train, classes, nothing = inputs.data.train, inputs.data.classes, np.empty(0, np.int64)
-    named = f"only '{classes[train.labels[0]]}'" if len(train) else "no class"
-    reason = f"the labels of the training images name {named}, so there is nothing to distinguish"
+    reason = "no training image has a label"
+    if len(train):
+        only = classes[train.labels[0]]
+        reason = f"the labels of the training images name only '{only}', so there is nothing to distinguish"
     facts |= _variants(settings, inputs, {})
     return LinearFindings(
         figures=facts | {"no_probe": reason},
