@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssl_pipeline.errors import PipelineError
+from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.terminal import counted, shown
 from ssl_pipeline_stages.guarded import guarded
 
@@ -46,10 +46,10 @@ class _Report:
             yield
         except PipelineError as error:
             self.status = max(self.status, error.exit_code)
-            if str(error) in self._told:  # an earlier check has reported the same mistake
-                return
-            self._told.add(str(error))
             lines = [shown(line, 2000) for line in str(error).split("\n")]
+            if self._told.issuperset(lines):  # earlier checks have reported the same mistakes
+                return
+            self._told.update(lines)
             click.echo(click.style(f"{name:8} refused: ", fg="red") + "\n         ".join(lines))
 
     def passed(self, name: str, said: str) -> None:
@@ -67,9 +67,11 @@ def _check(params: Path) -> None:
     from ssl_pipeline_stages.room import room
 
     config, registry, report = load_params(params), load_registry(), _Report()
-    report.passed("params", f"{params} has every key, each with a valid value")
+    report.passed("params", f"{params} has every key; the options of plugins are checked below")
     with report.part("plugins"):
-        report.passed("plugins", ", ".join(f"{one.kind} {one.name}" for one in code.used(registry, config)))
+        found = code.used(registry, config)
+        _check_options(config, registry)
+        report.passed("plugins", ", ".join(f"{one.kind} {one.name}" for one in found))
     for look in others.encoders(config, registry):
         with report.part("encoders"):
             look()
@@ -104,6 +106,22 @@ def _check(params: Path) -> None:
         with report.part("time"):
             _estimate(config, registry, evidence)
     raise SystemExit(report.status)
+
+
+def _check_options(config: "Config", registry: "Registry") -> None:
+    """Check names and types of the options of all plugins of the method before one is built, to report all mistakes."""
+    from ssl_pipeline.recipes import method_of
+
+    method, mistakes = method_of(registry, config.pretrain), []
+    section = method.pretrain
+    chosen = {**method.recipe.parts(), "backbone": section.backbone, "optimizer": section.optimizer.choice}
+    for kind, choice in chosen.items():
+        try:
+            registry.validate(registry.find(kind, choice.name), choice)
+        except ConfigError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
 
 
 def _estimate(config: "Config", registry: "Registry", evidence: "Evidence") -> None:
