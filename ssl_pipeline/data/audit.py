@@ -7,6 +7,7 @@ from typing import Any
 
 from ssl_pipeline.data.near_copies import NearCopies
 from ssl_pipeline.data.remarks import Note, RejectedError
+from ssl_pipeline.data.source import NO_IMAGES
 from ssl_pipeline.data.splits import Copy
 from ssl_pipeline.data.store import SPLITS, IndexRow
 from ssl_pipeline.data.writer import SplitSummary
@@ -39,8 +40,10 @@ def check_rejects(rejects: Mapping[str, RejectedError], total: int, max_fraction
         written: Path of the list of all rejects.
 
     Raises:
-        PipelineError: Too many images were rejected, or none is left.
+        PipelineError: Too many images were rejected, none is left, or there were none.
     """
+    if total == 0:
+        raise PipelineError(NO_IMAGES)
     if len(rejects) < total and len(rejects) <= max_fraction * total:
         return
     first_rejects = ["  " + shown(f"{path}: {reason}", LONG_LINE) for path, reason in list(rejects.items())[:5]]

@@ -17,9 +17,14 @@ from ssl_pipeline.errors import ConfigError
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.workspace import PRODUCTS, find_path, workspace
 
-__all__ = ["PATH", "Images", "Pile", "Source", "find_source", "refuse_products"]
+__all__ = ["NO_IMAGES", "PATH", "Images", "Pile", "Source", "find_source", "refuse_products"]
 
 PATH = "ingest.source.path"
+NO_IMAGES = (
+    "ingest.source: there are no images, not even unusable ones. Check that the options of the source name the right "
+    "data; if the source is your own, check what its open() returns."
+)
+"""Message for a source that has neither records nor rejects."""
 
 
 @dataclass(frozen=True)

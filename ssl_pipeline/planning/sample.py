@@ -15,7 +15,7 @@ from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.parallel import DecodingOutcome, decode_all
 from ssl_pipeline.data.remarks import RejectedError
-from ssl_pipeline.data.source import Images
+from ssl_pipeline.data.source import NO_IMAGES, Images
 from ssl_pipeline.errors import PipelineError
 
 __all__ = ["SIDE", "Sample", "take"]
@@ -120,6 +120,8 @@ def take(
     unusable = sum(map(len, rejects.values()))
     tried = len(found) + unusable - len(source.rejects)
     rate = max(tried - 1, 1) / max(now() - started, 1e-3)
+    if not found and not rejects:
+        raise PipelineError(NO_IMAGES)
     if not found:
         most = sorted(rejects.items(), key=lambda item: -len(item[1]))[:3]
         such = ", ".join(f"{kind} {len(paths):,}" for kind, paths in most)

@@ -111,6 +111,11 @@ def test_messages_are_short_however_long_the_names_are() -> None:
     assert len(str(caught.value)) < 2000
 
 
+def test_a_source_without_images_is_said_to_have_none() -> None:
+    with pytest.raises(PipelineError, match=r"^ingest\.source: there are no images.*what its open\(\) returns"):
+        check_rejects({}, 0, 0.1, Path("rejects.csv"))
+
+
 def test_near_copies_and_crowds_are_said() -> None:
     copies = [NearCopy("1.png", "2.png", "", "", ""), NearCopy("3.png", "2.png", "train", "test", "yes")]
     first, second = warnings(rows(**BALANCED), near=NearCopies([], copies, [30, 40]))

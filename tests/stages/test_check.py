@@ -14,6 +14,7 @@ from PIL import Image
 
 from ssl_pipeline.config import Config
 from ssl_pipeline.data.layout import Record
+from ssl_pipeline.data.source import Images, Source
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.planning import proposal
@@ -123,6 +124,29 @@ def test_an_unknown_name_is_refused_as_a_stage_refuses_it(project: Callable[...,
     assert done.exit_code == 2
     assert "plugins  refused: pretrain.loss: unknown name 'info_nec'. Did you mean 'info_nce'?" in done.output
     assert done.output.count("info_nec") == 1  # method comes to the same mistake
+
+
+def test_options_of_plugins_are_refused_as_such_and_all_at_once(project: Callable[..., Result]) -> None:
+    done = project(
+        pretrain={"loss": {"name": "info_nce", "temprature": 0.2}, "backbone": {"name": "resnet_cifar", "depht": 14}}
+    )
+    assert done.exit_code == 2
+    assert "plugins  refused: pretrain.loss.temp" in done.output
+    assert done.output.count("temprature") == done.output.count("depht") == 1  # method comes to the same mistake
+    assert not any(line.startswith("method") for line in done.output.splitlines())
+
+
+def test_a_source_without_images_is_said_to_have_none(
+    project: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Empty(Source):
+        def open(self) -> Images:
+            return Images([], lambda path, limit: b"")
+
+    monkeypatch.setattr("ssl_pipeline_stages.code.source", lambda config: Empty())
+    done = project()
+    assert done.exit_code == 1
+    assert "images   refused: ingest.source: there are no images, not even unusable ones." in done.output
 
 
 def refuse(encoder: object, card: object) -> float:
