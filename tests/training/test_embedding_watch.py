@@ -85,6 +85,14 @@ def test_numbers_that_are_not_finite_end_the_run(loss, norm, fp16, ends):
         refuse_non_finite(7, loss, norm, fp16)
 
 
+def test_in_step_0_the_learning_rate_is_not_blamed():
+    with pytest.raises(
+        DivergedError, match=r"(?s)step 0: .*not the cause.*log\(0\).*ssl_pipeline\.testing.*init"
+    ) as told:
+        refuse_non_finite(0, math.nan, math.nan, fp16=False)
+    assert "pretrain.optimizer" not in str(told.value)
+
+
 @pytest.mark.parametrize(("rate", "ratio"), [(0.02, 0.2 / math.sqrt(17)), (0.5, 5 / math.sqrt(17)), (0.0, 0.0)])
 def test_a_step_is_measured_against_the_length_of_the_matrices(rate, ratio, cpu, tmp_path):
     """Of weights (1, 4) and a gradient of (6, 8): a step at rate r is 10 r long. The bias counts for nothing."""
