@@ -55,7 +55,8 @@ def _list(name: str | None, kind: str | None, as_json: bool) -> None:
         if wanted not in known:
             near = get_close_matches(name[:100], known, n=3)
             hint = f" Did you mean {' or '.join(near)}?" if near else " `ssl-pipeline plugins` lists them all."
-            raise ConfigError(f"there is no plugin '{shown(name, 60)}'.{hint}")
+            lines = [f"there is no plugin '{shown(name, 60)}'.{hint}", *remarks]  # a plugin that fails may provide it
+            raise ConfigError("\n".join(lines))
         chosen = [row for row in chosen if row["name"] == wanted]
     if as_json:
         click.echo(json.dumps(chosen, indent=1, ensure_ascii=False))

@@ -86,6 +86,14 @@ def test_a_mistake_has_its_sentence(arguments: list[str], message: str):
     assert message in done.stderr
 
 
+def test_for_an_unknown_name_plugins_that_failed_to_load_are_named(site: Path):
+    install(site, "broken", LOSS + "def")
+    done = run("my_loss")
+    assert done.exit_code == 2
+    assert "there is no plugin 'my_loss'." in done.stderr
+    assert "failed to load: plugin 'broken' of broken: SyntaxError" in done.stderr
+
+
 def test_in_a_project_the_list_is_remembered_until_code_changes(site: Path, monkeypatch: pytest.MonkeyPatch):
     install(site, "brought", LOSS)
     Path("params.yaml").touch()
