@@ -120,15 +120,8 @@ def take(
     unusable = sum(map(len, rejects.values()))
     tried = len(found) + unusable - len(source.rejects)
     rate = max(tried - 1, 1) / max(now() - started, 1e-3)
-    if not found and not rejects:
-        raise PipelineError(NO_IMAGES)
     if not found:
-        most = sorted(rejects.items(), key=lambda item: -len(item[1]))[:3]
-        such = ", ".join(f"{kind} {len(paths):,}" for kind, paths in most)
-        raise PipelineError(
-            f"ingest.source: none of the {unusable:,} images tried is usable ({such}). Check that these "
-            "are the right files; after `dvc repro ingest`, data/ingested/rejects.csv lists each reason."
-        )
+        raise _nothing_usable(rejects)
     spec = RGB8
     if choice.name == "as_is":
         agreement = agree({record.path: one.values for record, one in found.items() if one.values}, choice)
@@ -169,3 +162,15 @@ def _choose(probe: Sequence[DecodingOutcome]) -> PixelsChoice:
 def _stack(canvases: Sequence[bytes], spec: ImageSpec) -> npt.NDArray[np.generic]:
     content = np.frombuffer(b"".join(canvases), spec.numpy_dtype)
     return content.reshape(-1, SIDE, SIDE, spec.channels)
+
+
+def _nothing_usable(rejects: Mapping[str, Sequence[str]]) -> PipelineError:
+    """Return the error for a sample without usable images, by kind of reason -> paths."""
+    if not rejects:
+        return PipelineError(NO_IMAGES)
+    most = sorted(rejects.items(), key=lambda item: -len(item[1]))[:3]
+    such = ", ".join(f"{kind} {len(paths):,}" for kind, paths in most)
+    return PipelineError(
+        f"ingest.source: none of the {sum(map(len, rejects.values())):,} images tried is usable ({such}). Check that "
+        "these are the right files; after `dvc repro ingest`, data/ingested/rejects.csv lists each reason."
+    )
