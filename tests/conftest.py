@@ -1,4 +1,4 @@
-"""The order of the tests; and pairs of embeddings, and the way from them to a loss, for losses and strategies."""
+"""Order of the tests, and fixtures for losses and strategies: pairs of embeddings and the path from them to a loss."""
 
 import atexit
 import gc
@@ -35,18 +35,18 @@ LONGEST_FIRST = (
     "deployment",
     "evaluation",
 )
-"""Where two processes share the suite, a file at a time, short files come last, so that both end at once.
+"""When two processes share the suite file by file, short files come last so that both processes finish together.
 
-`test_experiments.py` is the longest file, and makes the finished project; the other files of `pipeline`, which would
-wait for it, come later.
+`test_experiments.py` is the longest file and makes the finished project. The other files of `pipeline` need that
+project and would wait for it, so they come later.
 """
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C be heard: a shell starts what it puts behind `&` with SIGINT ignored, and so do its children.
+    """Make Ctrl-C work: a shell starts commands behind `&` with SIGINT ignored, and their children inherit this.
 
-    Garbage is looked for as seldom as under the command `ssl-pipeline`. All processes of a run share a cache of their
-    own: what one has traced serves the others.
+    Garbage is collected as rarely as under the command `ssl-pipeline`. All processes of a run share one cache of traced
+    graphs, so that a graph that one of them has traced serves the others.
     """
     if "PYTEST_XDIST_WORKER" not in os.environ:
         os.environ[traces.FOLDER] = tempfile.mkdtemp()
@@ -57,7 +57,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest; within a file the order stays."""
+    """Begin with the files that take longest; the order within a file does not change."""
 
     def rank(item: pytest.Item) -> int:
         path = item.path.relative_to(Path(__file__).parent).as_posix()
@@ -68,9 +68,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def operators_described_once() -> Iterator[None]:
-    """For each export torch describes all ONNX operators anew, and looks twice for its own that it can take apart.
+    """Let torch describe the ONNX operators once instead of once per export.
 
-    That takes half a second, and the answers are the same.
+    For each export, torch also searches twice for those of its own operators that it can decompose. All of this takes
+    half a second each time, and the answers do not change.
     """
     apart = cache(operators._collect_all_valid_cia_ops)
     with pytest.MonkeyPatch.context() as patch:
@@ -82,7 +83,7 @@ def operators_described_once() -> Iterator[None]:
 
 @pytest.fixture
 def pairs() -> Callable[..., Pairs]:
-    """A function of (n, D) that makes two views of n samples, float64 leaves that are not normalised."""
+    """Return a function of (n, D) that makes two views of n samples: float64 leaves that are not normalised."""
 
     def make(n: int, dim: int = 8) -> Pairs:
         generator = torch.Generator().manual_seed(n)
@@ -95,9 +96,9 @@ def pairs() -> Callable[..., Pairs]:
 
 @pytest.fixture
 def apply() -> Callable[..., Tensor]:
-    """A function of (loss, strategy, first, second), and of a metric, and of the first image's id: both views ask.
+    """Return a function of (loss, strategy, first, second), the metric to return and the id of the first image.
 
-    Of more than ten views, several tiles are made.
+    Both views of each image are anchors. More than ten embeddings are split into several tiles.
     """
 
     def run(
@@ -117,7 +118,7 @@ def apply() -> Callable[..., Tensor]:
 
 @pytest.fixture
 def same() -> Callable[..., None]:
-    """A function of (found, expected, leaves) that holds values and gradients against each other."""
+    """Return a function of (found, expected, leaves) that compares two values and their gradients."""
 
     def check(found: Tensor, expected: Tensor, leaves: Pairs, tolerance: float = 1e-9) -> None:
         assert found.item() == pytest.approx(expected.item(), rel=tolerance)

@@ -1,4 +1,4 @@
-"""What many tests begin with: the card of a small model, stores of real digits, and what a store says of itself."""
+"""What many tests need: the card of a small model, stores of real digits, and readers of what a store contains."""
 
 import csv
 import shutil
@@ -20,25 +20,25 @@ from ssl_pipeline.data.writer import write_index, write_originals, write_split
 from ssl_pipeline.recipes import Recipe
 
 BACKBONE = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
-"""A network of a few thousand weights, whose embeddings are of length 16."""
+"""A network of a few thousand weights with embeddings of length 16."""
 
 MEAN, STD = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)
-"""Roughly those of digits, for each channel."""
+"""Approximate mean and standard deviation of the digits, per channel."""
 
 Relabel = Callable[[str, npt.NDArray[np.int64]], list[str]]
-"""From a split and the digits in it to the names of their classes, "" for none."""
+"""A function from a split and its digits to the names of their classes, "" for an image without a label."""
 
 Describe = Callable[[str, npt.NDArray[np.int64]], Captions]
-"""From a split and the digits in it to their captions."""
+"""A function from a split and its digits to their captions."""
 
 Time = Callable[[str, npt.NDArray[np.int64]], Moments]
-"""From a split and the digits in it to their moments."""
+"""A function from a split and its digits to their moments."""
 
 SPELLED = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
 def model_card(**changes: Any) -> ModelCard:
-    """The card of `BACKBONE`, trained on images of 8 px; arguments replace values."""
+    """Return the card of `BACKBONE`, trained on images of 8 px; keyword arguments replace single values."""
     usual: dict[str, Any] = {
         "backbone": BACKBONE,
         "recipe": Recipe(name="rotation", pretext_task=Choice(name="rotation")),
@@ -59,26 +59,26 @@ def model_card(**changes: Any) -> ModelCard:
 
 
 def digit_images(count: int | None = None) -> npt.NDArray[np.uint8]:
-    """The first real digits, all 1797 unless told otherwise: (N, 8, 8, 3) uint8, from black to white."""
+    """Return the first `count` real digits (default: all 1797) as (N, 8, 8, 3) uint8, white on black."""
     grey = (load_digits().images[:count] * 15.9375).round().astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=3)
 
 
 def as_they_are(split: str, labels: npt.NDArray[np.int64]) -> list[str]:
-    """The names of the digits' own classes."""
+    """Return the names of the digits' own classes."""
     del split
     return [f"digit {label}" for label in labels]
 
 
 def spelled_out(split: str, labels: npt.NDArray[np.int64]) -> Captions:
-    """A caption for each digit; every fifth image has two, and every seventh has none."""
+    """Return a caption for each digit; every fifth image has two captions, and every seventh has none."""
     del split
     names = [(f"a handwritten {SPELLED[label]}", f"the number {SPELLED[label]}") for label in labels]
     return Captions.of([() if row % 7 == 6 else both[: 2 if row % 5 == 4 else 1] for row, both in enumerate(names)])
 
 
 def in_clips(split: str, labels: npt.NDArray[np.int64]) -> Moments:
-    """Clips of eight frames, half a second apart; the last one may be shorter."""
+    """Return clips of eight frames, half a second apart; the last clip may be shorter."""
     return Moments.of([Moment(f"{split} {row // 8}", row % 8 / 2) for row in range(len(labels))])
 
 
@@ -90,15 +90,15 @@ def digits_store(
     captions: Describe | None = None,
     moments: Time | None = None,
 ) -> None:
-    """Write a store anew, of as many digits for each split as `sizes` says, in the order of the data set.
+    """Write a new store with as many digits per split as `sizes` says, in the order of the data set.
 
     Args:
-        store: The folder of the store.
-        sizes: The number of images of each split.
-        relabel: A function that names the classes.
-        originals: The number of images of the training split that are kept as originals, too.
-        captions: A function that describes the digits; None: they have no captions.
-        moments: A function that says when they are seen, whose clips are their groups; None: they are no frames.
+        store: Folder of the store.
+        sizes: Number of images of each split.
+        relabel: Function that names the classes.
+        originals: Number of training images that are also stored as originals.
+        captions: Function that describes the digits; None for a store without captions.
+        moments: Function that returns the clip and time of each digit; clips become groups. None: no digit is a frame.
     """
     images, labels = digit_images(), load_digits().target
     rows, start = [], 0
@@ -120,7 +120,7 @@ def digits_store(
 
 
 def read_index(store: Path) -> list[IndexRow]:
-    """The rows of a store's index.csv."""
+    """Return the rows of a store's index.csv."""
     with (store / "index.csv").open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file, strict=True)
     assert tuple(header) == IndexRow._fields
@@ -128,6 +128,6 @@ def read_index(store: Path) -> list[IndexRow]:
 
 
 def cpu_alone(provider: str, threads: int | None = None) -> list[str]:
-    """Stand in for `execution.wanted`, and refuse all but the CPU."""
-    assert provider == "cpu", "what ends in a file, or judges one for CPUs, must not depend on whether a GPU is there"
+    """Stand in for `execution.wanted`, and refuse every provider but the CPU."""
+    assert provider == "cpu", "results that are stored, or that judge a file for CPUs, must not depend on a GPU"
     return ["CPUExecutionProvider"]

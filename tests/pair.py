@@ -1,4 +1,4 @@
-"""A run of two ranks, as a launcher starts them: one is the process of the test, the other one is started."""
+"""A run of two ranks, as a launcher starts them: one is the process of the test, the other a child process."""
 
 import os
 import socket
@@ -14,15 +14,15 @@ __all__ = ["second_rank"]
 
 @contextmanager
 def second_rank(monkeypatch: pytest.MonkeyPatch, *words: str, number: int = 1) -> Iterator[subprocess.Popen[str]]:
-    """Make this process one of two ranks, and start `python WORDS` in the same folder as the other one.
+    """Make this process one of two ranks, and start `python WORDS` in the same folder as the other rank.
 
     Args:
-        monkeypatch: What sets the environment of this process.
-        words: The words after `python`.
-        number: The number of the rank that is started; 0, which holds the store of the run, or 1.
+        monkeypatch: Fixture that sets the environment of this process.
+        words: Words after `python`.
+        number: Number of the rank that is started: 0, which holds the rendezvous store of the run, or 1.
 
     Yields:
-        The other one, which has ended when the block ends.
+        The process of the other rank, which has ended when the block ends.
     """
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

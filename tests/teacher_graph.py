@@ -1,4 +1,4 @@
-"""A graph as others export theirs, to learn from: normalised images in, embeddings out."""
+"""A teacher's graph as other projects export theirs: normalised images in, embeddings out."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import onnx
 from onnx import TensorProto, helper
 
 STATED = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
-"""What its images are stated to look like."""
+"""Normalisation of the graph's input images, as the user states it."""
 
 
 def write_teacher(name: str, scale: float = 1.0, shape: tuple[Any, ...] = ("n", 3, 8, 8), nan: bool = False) -> str:
-    """A graph from normalised images to their 2 x 2 means: 4 x 4 of each channel, times a scale."""
+    """Write a graph from normalised images to the means of their 2 x 2 patches, 4 x 4 per channel, times a scale."""
     kind = TensorProto.FLOAT if shape[1] == 3 else TensorProto.UINT8
     nodes = [
         *([] if shape[1] == 3 else [helper.make_node("Cast", ["x"], ["c"], to=TensorProto.FLOAT)]),

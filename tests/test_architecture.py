@@ -18,7 +18,7 @@ HEAVY = ("torch", "torchvision", "timm", "sklearn", "matplotlib", "onnx", "onnxr
 
 
 def loaded_by(code: str) -> list[str]:
-    """Which heavy packages a piece of code imports, in a process of its own."""
+    """Return the heavy packages that a piece of code imports, run in a separate process."""
     probe = f"import sys\n{code}\nprint(','.join(name for name in {HEAVY!r} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
     return [name for name in done.stdout.splitlines()[-1].split(",") if name]
@@ -58,7 +58,7 @@ def test_the_inventory_which_every_run_starts_imports_nothing_that_decodes():
 
 
 def test_stages_import_only_what_they_use():
-    """What a stage imports when it runs, but for what it calls only now and then."""
+    """Checks the imports at the top of each stage, not those inside functions that are rarely called."""
     code = f"""
 import ast, pathlib
 for name in {sorted(STAGES, key="linear_eval".__eq__)!r}:  # which draws, comes last

@@ -1,4 +1,4 @@
-"""Every mistake in params.yaml gets one line that names its key."""
+"""Every mistake in params.yaml is reported in one line that names its key."""
 
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def test_the_shipped_parameters_are_valid_and_every_value_has_a_comment_or_its_p
         "rotation",
         "color_jitter",
         "gaussian_blur",
-    }  # commented where first
+    }  # commented where they first occur
     assert [line for line in uncommented if line.partition(":")[0] not in views] == []
 
 
@@ -195,7 +195,7 @@ def test_a_bare_name_is_a_choice_without_options():
 
 
 def test_keys_of_an_earlier_version_are_answered_with_their_place_and_never_read(tmp_path: Path, content):
-    """The store and its settings were part of `augment`; the seed stayed there, for views alone."""
+    """The store and its settings used to be part of `augment`; only the seed of the views stayed there."""
     content["augment"] |= content.pop("ingest")
     with pytest.raises(ConfigError) as caught:
         load(write(tmp_path, content))

@@ -1,4 +1,4 @@
-"""The core names no method: its messages hold for every plugin, and remedies come from the object that has the option."""
+"""The core names no method: messages hold for every plugin, and advice comes from the object that has the option."""
 
 import ast
 import re
@@ -29,10 +29,11 @@ ORDINARY = {
     "spectral",
     "triplet",
 } | {"truncated", "debiased", "sigmoid", "decoupled"}
-"""Names that are words or terms, too: they count where a string gives them as a value, or is nothing else."""
+"""Names that are also ordinary words or terms; they count only as the value of a key or as a whole string."""
 OTHER_THINGS = {"clip", "clips", "timm", "torchvision", "negative_cosine", "energy", "rotation", "debiased"}
-"""Strings that, alone, are the name of something else: of distributions whose versions are noted, of an energy, of the
-output of a graph, of an operation on views, of what a loss can do, of an array of the store, of films."""
+"""Strings that, if they stand alone, name something other than a method: a distribution whose version is noted, an
+energy, an output of a graph, an operation on views, a capability of a loss, an array of the store, or films.
+"""
 
 
 def names() -> set[str]:
@@ -41,7 +42,7 @@ def names() -> set[str]:
 
 
 def strings(code: str) -> Iterator[str]:
-    """The string constants of a module but its docstrings, which cite methods and their papers."""
+    """Yield the string constants of a module except its docstrings, which cite methods and their papers."""
     tree = ast.parse(code)
     docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
@@ -50,7 +51,7 @@ def strings(code: str) -> Iterator[str]:
 
 
 def named(text: str, known: set[str]) -> set[str]:
-    """The methods that a text names."""
+    """Return the methods that a text names."""
     words = {word.lower() for word in re.findall(r"[A-Za-z0-9_]+", text)} & known - ORDINARY
     values = re.findall(r"(?:name|source|recipe|negatives|loss|pretext_task): ([a-z0-9_]+)", text)
     return words | {text, *values} & known

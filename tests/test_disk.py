@@ -1,4 +1,4 @@
-"""A full disk, and one that may not be written to, are told; what was there stays, and nothing else."""
+"""Full and read-only disks are reported; earlier files stay, and nothing else is left behind."""
 
 import errno
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from ssl_pipeline.products import atomic_file, atomic_folder
 
 @pytest.fixture
 def _files_of_64_kb_at_most() -> Iterator[None]:
-    """Let writes beyond that fail, as those on a full disk do."""
+    """Let writes beyond 64 KB fail as those on a full disk do."""
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, hard))

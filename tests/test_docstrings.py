@@ -1,4 +1,4 @@
-"""Promises about the English of docstrings: what is described is named by a noun."""
+"""Promises about the English of docstrings: each entry begins with a noun that says what is described."""
 
 import ast
 import re
@@ -16,17 +16,17 @@ NO_NOUN += ("That", "Those", "Where", "Which")
 SHAPE_ALONE = re.compile(
     r"\([^()]*\)(?:,? (?:bool|u?int\d+|float\d*|unit-norm))?[.;,]?(?: |$)(?:(?:in|of|or|equal|as|any)\b.*)?"
 )
-"""A shape, and perhaps a type or a range: what has it is not said."""
+"""A shape, perhaps with a type or a range, without a noun that says what has this shape."""
 
 
 def entries(docstring: str) -> Iterator[tuple[str, str]]:
-    """Names and first lines of what the sections Args and Attributes describe."""
+    """Yield the names and first lines of the entries in the sections Args and Attributes."""
     for section in re.findall(r"^(?:Args|Attributes):\n((?:(?: .*)?(?:\n|$))+)", docstring, re.MULTILINE):
         yield from re.findall(r"^ {4}(\*{0,2}\w+): +(.*)", section, re.MULTILINE)
 
 
 def without_noun(path: Path) -> list[str]:
-    """Entries of a module that begin with a word that needs a noun before it."""
+    """Return the entries of a module that begin with a word that needs a noun before it."""
     nodes = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef | ast.FunctionDef))
     found = [entry for node in nodes for entry in entries(ast.get_docstring(node) or "")]
     return [

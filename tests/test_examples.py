@@ -1,4 +1,4 @@
-"""The examples in docstrings run, and every class that a plugin author subclasses or calls has one."""
+"""The examples in docstrings run, and every class that a plugin author subclasses or calls has an example."""
 
 import doctest
 import importlib
@@ -16,7 +16,7 @@ import ssl_pipeline.types
 
 
 def modules() -> list[ModuleType]:
-    """All modules of the core with an example."""
+    """Return all modules of the core that contain an example."""
     names = [module.name for module in pkgutil.walk_packages(ssl_pipeline.__path__, "ssl_pipeline.")]
     found = [importlib.import_module(name) for name in names]
     return [module for module in found if ">>> " in inspect.getsource(module)]

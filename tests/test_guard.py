@@ -1,4 +1,4 @@
-"""One run at a time, that dies with its dvc, and stops in good order: tried on real processes."""
+"""Only one run at a time, which ends with its dvc and stops cleanly on request; tested with real processes."""
 
 import itertools
 import os
@@ -30,11 +30,11 @@ with only_run(folder / "work"), atomic_folder(folder / "product"):
     while not (folder / "finish").exists():
         time.sleep(0.001)
 """
-"""A stage, as far as the guard is concerned; it is at work until there is a file `finish`."""
+"""A stage, as far as the guard is concerned; it works until there is a file `finish`."""
 
 DVC = "import subprocess, sys\n"
 DVC += "subprocess.Popen(['/bin/sh', '-c', sys.argv[1]]).wait()"
-"""A dvc, as far as the guard is concerned: it runs a stage through a shell and waits for it."""
+"""A dvc, as far as the guard is concerned: it runs a stage through a shell and waits for the shell to end."""
 
 
 def start(*words, **options):
@@ -84,7 +84,7 @@ def test_of_a_suspended_run_is_said_how_to_end_it(tmp_path, holder):
 
 
 def test_a_lock_that_its_holder_removes_is_not_held_by_two(tmp_path, monkeypatch):
-    """Who opened the file before it was removed must not take it for the lock."""
+    """A process that opened the file before it was removed must not take this file for the lock."""
     path, lock, tries = tmp_path / "run" / "lock", guard._try_lock, itertools.count()
 
     def late(file):
@@ -113,10 +113,10 @@ def test_the_lock_is_free_after_a_run(tmp_path):
 
 @pytest.fixture
 def stage_under_dvc(tmp_path):
-    """A function of environment variables that starts a stage by a process called dvc, and returns both."""
+    """Return a function of environment variables that starts a stage under a process called dvc, and returns both."""
     (tmp_path / "dvc").write_text(DVC)
     (tmp_path / "stage.py").write_text(STAGE)
-    command = f"{sys.executable} {tmp_path / 'stage.py'}; true"  # not the last command: the shell stays between
+    command = f"{sys.executable} {tmp_path / 'stage.py'}; true"  # not the last command, so the shell stays in between
     inherited = {key: value for key, value in os.environ.items() if key != "DVC_STAGE"}
     started = []
 
@@ -155,8 +155,8 @@ def gone(process, within):
 def test_a_stage_ends_with_its_dvc_though_a_shell_lies_between(stage_under_dvc):
     dvc, stage = stage_under_dvc(DVC_STAGE="pretrain")
     time.sleep(1.0)
-    assert not gone(stage, 0)  # lives as long as dvc does
-    dvc.kill()  # it stays a zombie until it is waited for, and counts as dead
+    assert not gone(stage, 0)  # the stage lives as long as dvc does
+    dvc.kill()  # a killed dvc stays a zombie until it is waited for; a zombie is dead
     assert gone(stage, 5)
 
 
@@ -164,7 +164,7 @@ def test_a_stage_without_its_dvc_puts_nothing_in_place(stage_under_dvc, tmp_path
     dvc, stage = stage_under_dvc(DVC_STAGE="augment")
     dvc.kill()
     dvc.wait()
-    (tmp_path / "finish").touch()  # long before it would look for its dvc
+    (tmp_path / "finish").touch()  # long before the stage would next check for its dvc
     assert gone(stage, 5)
     assert not (tmp_path / "product").exists()
     assert list(tmp_path.glob(".product.*.tmp"))
@@ -218,7 +218,7 @@ def test_the_first_signal_asks_and_afterwards_all_is_as_before(number):
         assert requested()
         assert (
             signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-        )  # a second one kills
+        )  # a second signal kills the process
     assert signal.getsignal(number) == before
 
 

@@ -1,4 +1,4 @@
-"""Recipes as whole methods: what is left to them, what params.yaml says instead, and how they are shown."""
+"""Recipes as whole methods: what they decide, what params.yaml overrides, and how they are shown."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,7 +32,7 @@ def configured(**changes: Any) -> PretrainSection:
 @pytest.mark.parametrize("name", load_registry().names("recipe"))
 @pytest.mark.parametrize("size", SIZES)
 def test_a_recipe_is_a_whole_method_in_both_sizes(name: str, size: str):
-    """All that is left to it is said, and its views fit its task, fine-tuning and each other."""
+    """It gives every value that is left to it, and its views fit its task, fine-tuning and each other."""
     registry = load_registry()
     method = method_of(registry, configured(recipe=name, recipe_size=size, **LEFT_TO_THE_RECIPE))
     assert isinstance(method.pretrain, PretrainConfig)
@@ -85,7 +85,7 @@ def test_views_are_the_recipe_s_where_params_yaml_says_so():
 
 
 def bare(registry: Registry) -> Registry:
-    """With a recipe of a third party that names parts alone."""
+    """Return the registry with a third-party recipe that names parts only."""
 
     class Plugin:
         @hookimpl

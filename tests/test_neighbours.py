@@ -1,4 +1,4 @@
-"""Nearest neighbours: exact, by a graph, and what they refuse."""
+"""Nearest neighbours: exact search, search by graph, and refused input."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from ssl_pipeline.neighbours import nearest, neighbours, unit
 
 
 def clustered(count, dim=16, seed=0):
-    """Rows of any length around 20 centres, as embeddings lie."""
+    """Return rows of different lengths around 20 centres, distributed as embeddings are."""
     random = np.random.default_rng(seed)
     centres = random.normal(size=(20, dim))
     rows = centres[random.integers(20, size=count)] + 0.3 * random.normal(size=(count, dim))
@@ -17,7 +17,7 @@ def clustered(count, dim=16, seed=0):
 
 
 def by_hand(embeddings, k):
-    """All cosines in float64, sorted."""
+    """Return the k nearest rows by all cosines in float64."""
     rows = embeddings.astype(np.float64)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     cosines = rows @ rows.T
@@ -27,7 +27,7 @@ def by_hand(embeddings, k):
 
 
 def test_neighbours_are_those_of_all_cosines(monkeypatch):
-    monkeypatch.setattr(module, "_STORED", 130)  # tiles that do not divide the rows
+    monkeypatch.setattr(module, "_STORED", 130)  # the number of rows is not a multiple of the tile's
     monkeypatch.setattr(module, "_QUERIES", 70)
     embeddings = clustered(500)
     found, (ids, cosines) = neighbours(embeddings, 7), by_hand(embeddings, 7)
@@ -71,13 +71,13 @@ def test_rows_that_a_graph_does_not_reach_are_compared_with_all(monkeypatch):
     embeddings = np.repeat(clustered(40), 50, axis=0)
     exact = neighbours(embeddings, 99)
     monkeypatch.setattr(module, "EXACT_BELOW", 0)
-    monkeypatch.setattr(module, "_CONNECTIVITY", 2)  # copies with few ways between them: the graph is in pieces
+    monkeypatch.setattr(module, "_CONNECTIVITY", 2)  # copies with few links between them leave the graph disconnected
     found = neighbours(embeddings, 99)
     rows = unit(embeddings)
     np.testing.assert_allclose(found.similarities, np.einsum("nd,nkd->nk", rows, rows[found.ids]), atol=1e-6)
     assert all(len(set(row)) == 99 for row in found.ids)
     as_near = np.isclose(found.similarities, exact.similarities, atol=1e-6).all(axis=1)
-    assert as_near.sum() >= 250  # at least those that the graph found too few for
+    assert as_near.sum() >= 250  # at least the rows for which the graph found too few neighbours
 
 
 def test_queries_are_compared_with_a_bank():

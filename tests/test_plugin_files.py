@@ -1,4 +1,4 @@
-"""Plugins in files of the project: found, named by their file, and told as installed ones are."""
+"""Plugins in files of the project are found, named after their file, and reported like installed plugins."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ MINE = LOSS.replace("NAME", "mine")
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of plugins of a project that is the current folder."""
+    """Make the folder of plugins in a project that is the current folder."""
     monkeypatch.chdir(tmp_path)
     OWN.mkdir()
     yield tmp_path / OWN

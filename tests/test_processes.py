@@ -1,4 +1,4 @@
-"""Jobs shared with helper processes, real ones; work that a helper does leaves a file."""
+"""Jobs shared with real helper processes; each job that a helper does leaves a file."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ JOBS = 4
 
 
 def helping(folder: Path, ends: Callable[[int], object]) -> Callable[[int, Callable[[], object]], str]:
-    """Make what does jobs in a helper, which ends some of them in its own way."""
+    """Return the function that a helper runs for each job; `ends` decides how the job ends."""
 
     def work(number: int, advance: Callable[[], object]) -> str:
         (folder / str(number)).write_text(str(os.getpid()))
@@ -28,7 +28,7 @@ def helping(folder: Path, ends: Callable[[int], object]) -> Callable[[int, Calla
 
 
 def nothing(_: int) -> None:
-    """End as one should."""
+    """End normally."""
 
 
 def die(_: int) -> None:
@@ -52,7 +52,7 @@ def wait_for(path: Path) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[str], list[int], list[int]]]:
-    """Run the jobs; return outcomes, the jobs that were done here, and what was reported."""
+    """Return a function that runs the jobs and returns the outcomes, the jobs done here and the reported progress."""
     monkeypatch.setattr(processes, "SERIAL_SECONDS", -1.0)
     monkeypatch.setattr(processes, "WORTHWHILE_SECONDS", 0.0)
 
@@ -111,7 +111,7 @@ def test_helpers_do_not_come_where_there_is_little_to_do_or_little_memory(run, t
 
 
 def test_helpers_end_with_an_error_here(run, tmp_path, monkeypatch):
-    """As with Ctrl-C: no process goes on."""
+    """After Ctrl-C, for example, no helper keeps running."""
     began = []
     start = Crew._start
     monkeypatch.setattr(Crew, "_start", lambda self: (start(self), began.extend(self._crew.values())))

@@ -1,4 +1,4 @@
-"""Products are whole or not there."""
+"""Products are complete or absent."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -111,7 +111,7 @@ def test_folders_are_put_in_place_together_the_first_one_first(tmp_path: Path, m
 def test_a_process_that_is_not_wanted_any_more_puts_none_of_its_folders_in_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    wanted = [False, True]  # the dvc that the process ends with dies while it writes, and is asked for each time
+    wanted = [False, True]  # popped from the end; dvc dies while this process writes, and is checked for each time
 
     def end() -> None:
         if not wanted.pop():
@@ -121,7 +121,7 @@ def test_a_process_that_is_not_wanted_any_more_puts_none_of_its_folders_in_place
     with atomic_folders(tmp_path / "models", tmp_path / "reports"):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == ["models", "reports"]
-    assert wanted == [False]  # asked once, for both
+    assert wanted == [False]  # checked once for both folders
 
 
 def test_an_old_folder_that_cannot_be_deleted_does_not_keep_the_new_one_out(
@@ -132,7 +132,7 @@ def test_an_old_folder_that_cannot_be_deleted_does_not_keep_the_new_one_out(
         (temporary / "old").touch()
     with monkeypatch.context() as patch, atomic_folder(path) as temporary:
         (temporary / "new").touch()
-        patch.setattr("shutil.rmtree", lambda *_, **__: None)  # a file in it is open elsewhere
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)  # as if a file in the old folder were open elsewhere
     assert [item.name for item in path.iterdir()] == ["new"]
     remove_leftovers([tmp_path])
     assert [item.name for item in tmp_path.iterdir()] == ["folder"]

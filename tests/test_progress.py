@@ -1,4 +1,4 @@
-"""How far something is, said in lines where no terminal draws a bar."""
+"""Progress, printed in lines where there is no terminal to draw a bar."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from ssl_pipeline import progress
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    """The time, in seconds, which the test moves on."""
+    """Return the time in seconds, which the test advances."""
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     return now

@@ -1,4 +1,4 @@
-"""Numbers that are a pure hash of what they are for."""
+"""Random numbers are a pure hash of what they are used for."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ IDS = np.arange(1000, dtype=np.uint64) * np.uint64(0x123456789ABCDEF1)
 
 
 def splitmix64(state: int) -> int:
-    """The published generator's output function, in Python's integers."""
+    """Compute the output function of the published generator with Python's integers."""
     mask = (1 << 64) - 1
     state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
     state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & mask

@@ -1,4 +1,4 @@
-"""What ranks hear of each other; whole runs of ranks are in tests/stages/."""
+"""How ranks communicate and notice that one of them is lost; whole runs of ranks are in tests/stages/."""
 
 import time
 
@@ -69,7 +69,7 @@ def test_a_rank_that_closes_no_connection_and_is_not_heard_of_is_lost(monkeypatc
 
 @pytest.fixture
 def pulses(monkeypatch):
-    """Those of the first of two ranks, which waits for the second one."""
+    """Return the pulses of the first of two ranks, which waits for the second one."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     found = ranks._Pulses(dist.HashStore())
     found.meeting = Unfinished()

@@ -66,7 +66,7 @@ def test_the_paper_s_size_is_another_and_overrides_hold_in_both():
         "symmetric": False,
     }
     assert resolve(registry, configured(recipe="mocov2")).negatives == Choice(name="queue", queue_size=1024)
-    replaced = resolve(registry, configured(recipe="nce"))  # the size may replace a part as well
+    replaced = resolve(registry, configured(recipe="nce"))  # the size may also replace a part
     assert replaced.negatives == Choice(name="in_batch")
 
 

@@ -1,4 +1,4 @@
-"""Names, where they come from, and what happens when a plugin is wrong."""
+"""Names, their origins, and what happens when a plugin is wrong."""
 
 import sys
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(tmp_path)
     before = set(sys.modules)
     yield tmp_path
-    for name in set(sys.modules) - before:  # ours alone: others' modules do not bear being imported twice
+    for name in set(sys.modules) - before:  # only modules of this test: others cannot be imported twice
         places = [getattr(sys.modules[name], "__file__", None), *getattr(sys.modules[name], "__path__", [])]
         if any(place and Path(place).is_relative_to(tmp_path) for place in places):
             del sys.modules[name]
@@ -95,7 +95,7 @@ def test_a_name_that_is_taken_names_both_distributions(site: Path):
     install(site, "aplugin", LOSS.replace("NAME", "info_nce"))
     registry = load_registry()
     assert len(registry.remarks) == 1
-    assert registry.find("loss", "vicreg")  # who does not ask for that name is not concerned
+    assert registry.find("loss", "vicreg")  # a user who does not ask for the ambiguous name is not affected
     with pytest.raises(
         ConfigError, match=r"loss 'info_nce' is registered twice: by ssl-pipeline .* and by aplugin 0.3"
     ):

@@ -1,4 +1,4 @@
-"""`pretrain.resolution`: what is no schedule is refused, and what it costs is known."""
+"""`pretrain.resolution`: malformed schedules are refused, and the cost of a schedule is known."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ PARAMS = Path(__file__).parents[1] / "params.yaml"
 
 @pytest.fixture
 def read(tmp_path: Path):
-    """A function of a value of `pretrain.resolution`, None for none, that reads params.yaml with it."""
+    """Return a function that reads params.yaml with a value of `pretrain.resolution`, or without the key for None."""
 
     def go(value: Any) -> PretrainConfig:
         content = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))

@@ -23,7 +23,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def of_three_sizes(count: int) -> list[np.ndarray]:
-    """Digits, of which every second is twice as high, and every third twice as wide."""
+    """Return digits; every second one is twice as high, and every third one twice as wide."""
     return [d.repeat(1 + n % 2, 0).repeat(1 + (n % 3 == 0), 1) for n, d in enumerate(digit_images(count))]
 
 
@@ -50,7 +50,7 @@ def test_pixels_bound_what_is_embedded_together(model: Path, monkeypatch: pytest
     Backbone(model)([*digit_images(7), digit_images(1)[0].repeat(10, 0)])
     assert batches == [(3, 8, 8), (3, 8, 8), (1, 8, 8), (1, 80, 8)]
     batches.clear()
-    Backbone(model)(np.zeros((3, 1, 25, 3), np.uint8))  # which a graph makes 4 rows of each before it looks at columns
+    Backbone(model)(np.zeros((3, 1, 25, 3), np.uint8))  # the graph first resizes rows: 4 x 25 px per image
     assert batches == [(2, 1, 25), (1, 1, 25)]
 
 
@@ -90,7 +90,7 @@ def test_what_the_model_does_not_take_is_told(model: Path, image: object, messag
 
 
 def test_an_image_of_which_the_graph_makes_gigabytes_is_refused_unless_any_width_is_asked_for(model: Path):
-    widest = 2**23 // 4  # the model's side is 4 px
+    widest = 2**23 // 4  # the model's images have a side of 4 px
     strips = np.zeros((1, 1, widest + 1, 3), np.uint8)
     bounded, unbounded = Backbone(model, max_megapixels=1), Backbone(model, max_megapixels=None)
     with pytest.raises(
@@ -150,7 +150,7 @@ def test_it_needs_neither_torch_nor_what_trains(model: Path):
 def test_an_embedding_of_no_fixed_length_is_refused(model: Path, tmp_path: Path):
     graph = onnx.load(model)
     nodes = graph.graph.node
-    nodes[3].input[0] = nodes[2].input[0]  # a row for all pixels of an image, which have no fixed number
+    nodes[3].input[0] = nodes[2].input[0]  # a row with all pixels of an image, so that the length is not fixed
     del nodes[2]
     graph.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "anything"
     onnx.save(graph, tmp_path / "open.onnx")

@@ -1,4 +1,4 @@
-"""Plugins that misbehave at import: they are named, and nobody who does not use them notices."""
+"""Plugins that misbehave at import are named, and users who do not need them are not affected."""
 
 import os
 import random
@@ -50,13 +50,13 @@ def test_a_plugin_that_misbehaves_is_named_and_takes_nobody_down(site: Path, cod
     assert failure.isprintable()
     assert registry.find("loss", "mine")
     assert registry.remarks == []
-    assert "fine" not in registry.names("loss")  # all of a plugin counts, or nothing
+    assert "fine" not in registry.names("loss")  # a plugin is registered completely or not at all
     with pytest.raises(ConfigError, match="plugin 'astray' of astray"):
         registry.find("loss", "wanted")
     listed = CliRunner().invoke(plugins, [])
     assert listed.exit_code == 0
     assert f"failed to load: {failure}" in listed.stderr
-    assert "\n  w_mse " in listed.stdout  # the last one
+    assert "\n  w_mse " in listed.stdout  # the last name of the list
 
 
 def test_the_user_s_ctrl_c_at_import_stops(site: Path):

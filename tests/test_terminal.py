@@ -1,4 +1,4 @@
-"""What is said on a terminal: names are the user's data, and control nothing there."""
+"""Output on a terminal: names are the user's data, and must not control the terminal."""
 
 import sys
 import unicodedata

@@ -1,4 +1,4 @@
-"""Captions as tokens: the same bytes everywhere, any text, and nothing in a text that is taken for more than text."""
+"""Captions as tokens: the same bytes everywhere, any text, and no text that is mistaken for a special token."""
 
 import os
 import subprocess
@@ -40,7 +40,7 @@ def tokenizer() -> Tokenizer:
 
 
 def test_twenty_processes_train_the_same_bytes(tmp_path: Path):
-    """Whatever the order of the captions, the seed of hashes and the number of threads."""
+    """The order of the captions, the hash seed and the number of threads make no difference."""
     path = tmp_path / "captions.txt"
     path.write_text("\n".join(f"{caption} number {n % 37} of {n}" for n in range(120) for caption in CAPTIONS))
     surroundings = [
@@ -89,7 +89,7 @@ def test_it_can_be_trained_on_any_text(text: str):
 
 
 def test_the_library_reads_the_file_and_says_the_same(tokenizer: Tokenizer, tmp_path: Path):
-    """Whoever has the file needs nothing of this project."""
+    """A user of the file needs nothing of this project."""
     path = tmp_path / "tokenizer.json"
     path.write_text(tokenizer.json, encoding="utf-8")
     library, again = tokenizers.Tokenizer.from_file(str(path)), Tokenizer.read(path)
@@ -118,7 +118,7 @@ def test_numbers_that_are_too_small_are_refused(numbers: tuple[int, int], messag
 
 
 def test_of_a_very_long_text_the_beginning_is_encoded_and_the_rest_is_told(monkeypatch: pytest.MonkeyPatch):
-    """Without a bound a text of megabytes would take half a minute, of which a few tokens are read."""
+    """Without a limit, a text of megabytes would take half a minute, though only a few tokens are read."""
     tokenizer, encoded = train(CAPTIONS, vocabulary=320, context=12), []
 
     class Spy:
@@ -136,7 +136,7 @@ def test_of_a_very_long_text_the_beginning_is_encoded_and_the_rest_is_told(monke
 
 
 def test_what_is_white_space_is_so_for_the_library_and_here():
-    """Python counts U+001C to U+001F as well, which Unicode does not."""
+    """Python also counts U+001C to U+001F as white space; Unicode does not."""
     spaces = {chr(number) for number in range(0x10000) if normalised(f"a{chr(number)}b") == "a b"}
     assert spaces == {chr(number) for number in range(0x10000) if _WHITE_SPACE.fullmatch(chr(number))}
     assert {" ", "\n", "\u3000"} < spaces

@@ -1,4 +1,4 @@
-"""Where the user works, also from within a copy that DVC made."""
+"""The user's workspace, also from within a copy that DVC made."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from ssl_pipeline_stages import paths
 
 @pytest.fixture(params=["", "sub"])
 def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> tuple[Path, Path]:
-    """A workspace, and DVC's copy of it; DVC may be set up in a folder of the git repository. We are in the copy."""
+    """Make a workspace and DVC's copy of it, and enter the copy; DVC may be set up in a subfolder of the repository."""
     folder = tmp_path / request.param
     inside = folder / ".dvc" / "tmp" / "exps" / "tmpabc123" / request.param
     (inside / ".dvc").mkdir(parents=True)
@@ -32,7 +32,7 @@ def test_a_folder_is_its_own_workspace_and_a_copy_has_another(
 
 
 def test_a_copy_without_a_dvc_folder_is_a_copy_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The workspace above it has one, which is not the copy's."""
+    """The workspace above the copy has such a folder, but it does not belong to the copy."""
     copy = tmp_path / ".dvc" / "tmp" / "exps" / "tmpabc123"
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)
@@ -47,7 +47,7 @@ def test_the_folders_of_products_are_those_of_the_stages() -> None:
 
 def test_what_a_copy_lacks_is_found_in_the_workspace(copy: tuple[Path, Path]) -> None:
     folder, inside = copy
-    assert find_path("images", "a.key") == Path("images")  # nowhere: as it was written
+    assert find_path("images", "a.key") == Path("images")  # found nowhere: the path stays as it was written
     (folder / "images").mkdir()
     assert find_path("images", "a.key") == folder / "images"
     (inside / "images").mkdir()  # `dvc exp run --queue -C images`, or `dvc add images`

@@ -1,4 +1,4 @@
-"""YAML as DVC reads it; what is refused is told in a sentence, with its line."""
+"""YAML as DVC reads it; refused content is reported in a sentence with its line."""
 
 import os
 from pathlib import Path
@@ -103,7 +103,7 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "params.yaml").touch()
 
     def refuse(*_: object) -> None:
-        raise PermissionError(13, "Permission denied")  # tests may run as root, who may read everything
+        raise PermissionError(13, "Permission denied")  # tests may run as root, who may read every file
 
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(ConfigError, match="cannot be read: Permission denied"):

@@ -1,4 +1,4 @@
-"""A text tower such as the stage export writes, but made in a moment: the mean of vectors of a text's tokens."""
+"""A text tower like the one that the stage export writes, but made instantly: the mean of the token vectors."""
 
 import json
 from pathlib import Path
@@ -20,9 +20,10 @@ def small_tokenizer() -> Tokenizer:
 
 
 def write_text_tower(folder: Path, dim: int, broken: str = "", **metadata: Any) -> Path:
-    """Write text.onnx and tokenizer.json into a folder, recorded as a stage records them; return the first.
+    """Write text.onnx and tokenizer.json into a folder, recorded as a stage records them; return the path of text.onnx.
 
-    One that is broken has other `weights`, reads the `padding`, too, mixes its `batch`, or has collapsed (`collapse`).
+    A tower can be `broken` in four ways: it has other `weights`, also reads the `padding`, mixes the texts of a
+    `batch`, or gives all texts the same embedding (`collapse`).
     """
     tokenizer = folder / TOKENIZER
     tokenizer.write_text(small_tokenizer().json, encoding="utf-8")

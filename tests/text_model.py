@@ -1,4 +1,4 @@
-"""What pretraining with captions leaves, of towers as initialised, and what the stage export makes of it."""
+"""Products of pretraining with captions, with initial weights in both towers, and what export makes of them."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -37,7 +37,7 @@ RECIPE = Recipe(
 
 
 class TextModel(NamedTuple):
-    """The folder of models/pretrain, and what lies there."""
+    """The folder models/pretrain and its contents."""
 
     folder: Path
     task: PretextTask
@@ -45,7 +45,7 @@ class TextModel(NamedTuple):
 
 
 def write_text_model(folder: Path) -> TextModel:
-    """Write what pretraining leaves: both towers, the energy head, the tokenizer and the card."""
+    """Write the products of pretraining: both towers, the energy head, the tokenizer and the card."""
     registry = load_registry()
     task = build_task(registry, RECIPE, build_encoder(registry, BACKBONE, MEAN, STD, 0, 8), 0, 8).eval()
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def write_text_model(folder: Path) -> TextModel:
 
 
 def write_text_graph(model: TextModel, path: Path, *, l2_normalize: bool = True) -> None:
-    """Write text.onnx, as yet without a proof."""
+    """Write text.onnx, not yet proved."""
     digests = {
         "text_weights_sha256": sha256(model.folder / "text_tower.safetensors"),
         "tokenizer_sha256": sha256(model.folder / TOKENIZER),
@@ -67,7 +67,7 @@ def write_text_graph(model: TextModel, path: Path, *, l2_normalize: bool = True)
 
 
 def write_text_exports(model: TextModel, export: Path) -> None:
-    """Write backbone.onnx, text.onnx and tokenizer.json, as yet without a proof, recorded as the stage records them."""
+    """Write backbone.onnx, text.onnx and tokenizer.json, not yet proved, recorded as the stage records them."""
     export_backbone(model.task.encoder, model.card, export / "backbone.onnx", l2_normalize=True, opset=18)
     write_text_graph(model, export / "text.onnx")
     (export / TOKENIZER).write_bytes((model.folder / TOKENIZER).read_bytes())

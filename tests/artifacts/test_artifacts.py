@@ -1,4 +1,4 @@
-"""What is saved can be rebuilt, and what does not belong together is refused."""
+"""Saved models can be rebuilt, and files that do not belong together are refused."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def saved(folder: Path, recipe: str = "simclr") -> tuple[torch.nn.Module, ModelC
     task = build_task(REGISTRY, resolved, build_encoder(REGISTRY, CONFIG.backbone, MEAN, STD, 3, 16), 3, 16)
     with torch.no_grad():
         for weight in task.parameters():
-            weight.add_(0.01)  # trained, so to speak: no longer what the seed gives
+            weight.add_(0.01)  # simulates training: the weights are no longer those that the seed gives
     card = model_card(
         backbone=CONFIG.backbone,
         recipe=resolved,
@@ -79,7 +79,7 @@ def test_weights_of_another_run_are_refused(tmp_path: Path):
         path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
     with pytest.raises(PipelineError, match="encoder.safetensors is damaged.*dvc repro --force pretrain"):
         load_encoder(REGISTRY, tmp_path / "first")
-    record(path)  # all of another run, the digest as well
+    record(path)  # a complete file of another run, with the matching digest
     with pytest.raises(PipelineError, match="is not the file that .*model.json describes"):
         load_encoder(REGISTRY, tmp_path / "first")
 
@@ -87,7 +87,7 @@ def test_weights_of_another_run_are_refused(tmp_path: Path):
 def test_a_damaged_energy_head_is_told(tmp_path: Path):
     saved(tmp_path, "nce")
     path = tmp_path / "energy_head.safetensors"
-    path.write_bytes(path.read_bytes()[:-1] + b"\0")  # its last value is true
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")  # the last value is a boolean that was true
     with pytest.raises(PipelineError, match="energy_head.safetensors is damaged.*dvc repro --force pretrain"):
         load_task(REGISTRY, tmp_path)
 
@@ -115,7 +115,7 @@ def test_an_encoder_cut_at_a_layer_gives_that_layer_s_averaged_maps_with_the_sam
     images = torch.rand(4, 3, 16, 16)
     for layer, dim in ((1, 16), (2, 32), (3, 64)):
         encoder, found = cut(whole, card, layer)
-        assert whole.layer is None  # left as it was
+        assert whole.layer is None  # the whole encoder is unchanged
         assert (found.layer, found.embedding_dim, encoder.embedding_dim) == (layer, dim, dim)
         expected = whole.backbone.maps((images - whole.mean) / whole.std)[layer - 1].mean(dim=(2, 3))
         assert torch.equal(encoder(images), expected)

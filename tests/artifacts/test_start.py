@@ -1,4 +1,4 @@
-"""What pretraining started from can be had again, from the products alone."""
+"""The weights that pretraining started from can be restored from the products alone."""
 
 import pytest
 import safetensors.torch
@@ -23,7 +23,7 @@ def test_given_weights_come_back_and_random_ones_are_not_kept(tmp_path):
     assert found is not None
     assert not found.training
     images = torch.rand(2, 3, 16, 16)
-    assert torch.equal(found(images), before(images))  # in colours, though the trained one sees none
+    assert torch.equal(found(images), before(images))  # in colour, though the trained encoder ignores colour
 
 
 def test_other_weights_than_those_of_the_card_are_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""Views of images that are not 8-bit RGB: their scale, and operations that need red, green and blue."""
+"""Views of images other than 8-bit RGB: their scale, and operations that need red, green and blue."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def views(policy: Policy, images: Tensor, spec: ImageSpec) -> Tensor:
 
 
 def test_twelve_bits_make_the_views_that_their_share_of_the_full_scale_makes(canvases: Tensor) -> None:
-    """Each value of 8 bits has one of 12 that is the same share: 273 = 4095 / 15, 17 = 255 / 15."""
+    """Each 8-bit value has a 12-bit value that is the same share of the full scale: 273 = 4095 / 15, 17 = 255 / 15."""
     grey = canvases[..., 1:2] // 17
     eight = ImageSpec(channels=1, dtype="uint8", low=0, high=255)
     expected = views(PLAIN, grey * 17, eight)

@@ -41,7 +41,7 @@ def test_a_crop_is_torchvision_s_antialiased_resized_crop(photographs: Tensor, b
     pixels = photographs.permute(0, 3, 1, 2).float() / 255
     expected = reference.resized_crop(pixels, top, left, height, width, [size, size], antialias=True)
     found = crop(photographs, float(top), float(left), float(height), float(width), size)
-    assert (found - expected).abs().max() < 1e-4  # places of hundreds of pixels, in float32
+    assert (found - expected).abs().max() < 1e-4  # positions of hundreds of pixels, in float32
 
 
 def test_a_fractional_crop_moves_smoothly_between_whole_ones(photographs: Tensor):
@@ -53,7 +53,7 @@ def test_a_fractional_crop_moves_smoothly_between_whole_ones(photographs: Tensor
 
 @pytest.mark.parametrize("hair", [-1e-3, 1e-3])
 def test_a_pixel_that_is_cut_counts_by_the_share_inside(photographs: Tensor, hair: float):
-    whole = crop(photographs, 200.0, 300.0, 4.0, 4.0, 16)  # among flower petals and roofs: strong edges
+    whole = crop(photographs, 200.0, 300.0, 4.0, 4.0, 16)  # strong edges: flower petals and roofs
     assert (crop(photographs, 200.0, 300.0 + hair, 4.0, 4.0, 16) - whole).abs().max() < 2e-3
     assert (crop(photographs, 200.0, 300.0, 4.0 + hair, 4.0, 16) - whole).abs().max() < 2e-3
 
@@ -79,7 +79,7 @@ def test_squash_is_torch_s_antialiased_interpolation(photographs: Tensor, size: 
 @pytest.mark.parametrize("shape", [(1500, 2000), (2000, 700), (9, 1200), (8, 8), (1, 3)])
 @pytest.mark.parametrize("size", [7, 33])
 def test_squash_is_the_same_of_large_and_of_small_images(photographs: Tensor, shape: tuple[int, int], size: int):
-    """Sides that bands do not divide, a photograph of megapixels, and one of a few pixels."""
+    """Includes sides that bands do not divide, a photograph of megapixels, and an image of a few pixels."""
     rows = torch.arange(shape[0]) * photographs.shape[1] // shape[0]
     columns = torch.arange(shape[1]) * photographs.shape[2] // shape[1]
     images = photographs[:, rows][:, :, columns]
@@ -112,7 +112,7 @@ def test_letterbox_borders_have_the_background(photographs: Tensor):
     torch.testing.assert_close(fitted[0, :, -1, -1], corner)
 
 
-@pytest.mark.parametrize(  # as graphs of other tests have them, which are traced once
+@pytest.mark.parametrize(  # the settings of other tests' graphs, so that each graph is traced once
     ("size", "mode", "background"),
     [(8, "squash", (255, 255, 255)), (32, "crop", (255, 128, 0)), (16, "letterbox", (255, 128, 0))],
 )

@@ -15,7 +15,7 @@ from ssl_pipeline.augment.noise import blur_radius, gaussian_blur, gaussian_nois
 
 
 def changed(change: Callable[..., object]) -> Callable[..., Tensor]:
-    """An operation in place as a function of images, which keeps these."""
+    """Turn an in-place operation into a function that returns a changed copy of the images."""
 
     def function(images: Tensor, *arguments: object) -> Tensor:
         change(found := images.clone(), *arguments)
@@ -64,7 +64,7 @@ def test_colour_is_torchvision_s(
     found = ours(images, values)
     for image, value, result in zip(images, values, found, strict=True):
         assert (result - theirs(image, value.item())).abs().max() < 1e-3
-        assert (ours(image[None], value[None])[0] - result).abs().max() == 0  # the same alone as in a batch
+        assert (ours(image[None], value[None])[0] - result).abs().max() == 0  # the batch makes no difference
 
 
 def test_grey_is_torchvision_s(images: Tensor):
@@ -122,7 +122,7 @@ def test_noise_has_its_std_and_stays_in_range(images: Tensor):
 def test_in_place_is_the_plain_form_in_float64_but_for_last_bits(
     images: Tensor, plain: Callable[..., Tensor], change: Callable[..., object], values: Tensor
 ):
-    """Also of greys, of equal colours, and of 0 and 1."""
+    """Tested on real images and on greys, equal colours, and values of 0 and 1."""
     steps = torch.tensor([0.0, 1e-6, 0.25, 0.5, 1.0])
     corners = torch.cartesian_prod(steps, steps, steps).T.reshape(1, 3, 5, 25).repeat(1, 1, 3, 1)
     for pixels in (images, F.pad(corners, (0, 0, 0, 10), mode="reflect").expand(12, -1, -1, -1).contiguous()):

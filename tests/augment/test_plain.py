@@ -1,4 +1,4 @@
-"""Views as they are made equal those of the plain form, which graphs have, but for last bits."""
+"""The views that training makes equal those of the plain form, which graphs contain, except for the last bits."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ BANDS = ImageSpec(channels=5, dtype="float32", low=-1.0, high=3.0, rgb=(3, 1, 0)
 
 
 def both(policy: dict[str, Any], images: Tensor, spec: ImageSpec = RGB8) -> tuple[Tensor, Tensor]:
-    """The views of hashed numbers, as they are made and in the plain form; each image has four."""
+    """Return the views of the same random numbers from both makers; each image has four views."""
     wanted, generator = Policy.model_validate(policy), torch.Generator().manual_seed(0)
     made, plain = ViewMaker(wanted, spec), PlainViewMaker(wanted, spec)
     images = images.repeat(4, 1, 1, 1)
@@ -41,7 +41,7 @@ def both(policy: dict[str, Any], images: Tensor, spec: ImageSpec = RGB8) -> tupl
 def test_views_are_those_of_the_plain_form(canvases: Tensor, size: int):
     found, expected = both({"size": size, **EVERYTHING}, canvases)
     assert expected.std() > 0.1
-    assert (found - expected).abs().max() < 2e-6  # of eight operations
+    assert (found - expected).abs().max() < 2e-6  # after eight operations
 
 
 def test_views_of_bands_are_those_of_the_plain_form(canvases: Tensor):
@@ -77,13 +77,13 @@ def test_a_crop_of_few_taps_is_the_product_with_the_whole_filter_in_float64(canv
     length = 1 + 47 * torch.rand(12, generator=generator)
     start = (48 - length) * torch.rand(12, generator=generator)
     start[0], length[0] = 0.0, 48.0  # the whole axis
-    start[1], length[1] = 47.0, 1.0  # its last pixel
+    start[1], length[1] = 47.0, 1.0  # the last pixel of the axis
     positions, target = torch.arange(size).float().expand(12, -1), torch.full((12,), float(size))
     rows, weights = triangle_taps(48, start, length, positions, target, 48 / size)
     images = canvases.permute(0, 3, 1, 2).float() / 255
     filters = triangle_filter(48, *(value.double() for value in (start, length, positions, target)))
     dense = torch.zeros(12, size, 48).scatter_add(2, rows.long(), weights)
-    assert (dense - filters).abs().max() < 1e-5  # places in float32
+    assert (dense - filters).abs().max() < 1e-5  # positions in float32
     exact = dense.double()[:, None] @ images.double()
     assert (combine_rows(images, rows, weights) - exact).abs().max() < 5e-7
     plain = triangle_filter(48, start, length, positions, target)

@@ -1,4 +1,4 @@
-"""Operations of plugins: policies name them beside the built-in ones, and no other numbers change."""
+"""Operations of plugins: policies name them beside the built-in ones, and all other random numbers stay the same."""
 
 import json
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ BANDS = RGB8.model_copy(update={"channels": 5, "rgb": (2, 1, 0)})
 
 
 class SwapRedAndBlue(ViewOperation):
-    """Exchanges two colours."""
+    """Swaps two colours."""
 
     needs = frozenset({"rgb"})
 
@@ -139,7 +139,7 @@ def test_of_a_recipe_s_views_it_is_left_out_and_what_is_written_is_read(registry
     write_product(path, Policies(seed=3, views={"global": left}).model_dump(mode="json"))
     found = load_policies(registry, path).views["global"]
     assert found.active() == {"random_erasing"}
-    # All options are written, so that another default of the plugin does not change a run that is there
+    # All options are stored, so that a new default in the plugin does not change an existing run
     assert found.of_plugins["random_erasing"].options == {"smallest": 0.02, "largest": 0.33, "value": 0.5}
     canvases = torch.randint(256, (12, 24, 24, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     assert torch.equal(views(canvases, found, GREY), views(canvases, left, GREY))
@@ -201,6 +201,6 @@ def test_random_erasing_covers_the_area_that_was_drawn():
     torch.testing.assert_close(erased.sum(dim=(2, 3)), torch.full((3, 2), 25.0))  # a quarter of 100 px
     assert torch.equal(erased[0, 0] == 1, torch.arange(10).lt(5)[:, None] & torch.arange(10).lt(5))
     assert erased[2, 0, 0, 0] == 0
-    assert erased[2, 0, 0, 1] == pytest.approx(0.25)  # it begins in the middle of a pixel, down and across
+    assert erased[2, 0, 0, 1] == pytest.approx(0.25)  # the square begins in the middle of a pixel on both axes
     with pytest.raises(ValueError, match="smallest <= largest <= 1, got 0.5 and 0.2"):
         RandomErasing(smallest=0.5, largest=0.2)

@@ -1,4 +1,4 @@
-"""sRGB against values that others have published, and luminance as a mix of light, not of values."""
+"""sRGB against values published elsewhere, and luminance as a mixture of light, not of encoded values."""
 
 import pytest
 import torch

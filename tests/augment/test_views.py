@@ -40,7 +40,7 @@ def only(size: int = 48, **operations: Any) -> Policy:
 
 
 def drawn(**values: float) -> Tensor:
-    """Numbers for 12 samples: 0.5, but for those named (dots as double underscores)."""
+    """Return numbers for 12 samples: 0.5 except for the named parameters (double underscores for dots)."""
     numbers = torch.full((12, len(PARAMETERS)), 0.5)
     for name, value in values.items():
         numbers[:, PARAMETERS.index(name.replace("__", "."))] = value
@@ -104,10 +104,10 @@ def test_turning_an_operation_off_leaves_the_others_numbers(canvases: Tensor):
 @pytest.mark.parametrize(
     ("scale", "ratio", "height", "width"),
     [
-        (0.25, 1.0, 24, 24),  # half of 48 px a side
-        (0.25, 4.0, 12, 48),  # width / height
+        (0.25, 1.0, 24, 24),  # half of 48 px on each side
+        (0.25, 4.0, 12, 48),  # ratio is width / height
         (0.25, 0.25, 48, 12),
-        (1.0, 4.0, 24, 48),  # 96 px wide, if the canvas were
+        (1.0, 4.0, 24, 48),  # would be 96 px wide on a larger canvas
     ],
 )
 def test_a_crop_keeps_the_area_and_the_ratio_that_were_drawn(
@@ -140,7 +140,7 @@ def test_a_view_may_be_larger_than_its_canvas(canvases: Tensor):
 
 @pytest.mark.parametrize("name", [name for name, value in EVERYTHING if isinstance(value, Operation)])
 def test_a_view_that_is_not_chosen_keeps_every_bit(canvases: Tensor, name: str):
-    small = canvases[:, :28, :28]  # not a power of two: a rotation by nothing would not be exact
+    small = canvases[:, :28, :28]  # 28 is not a power of two, so a rotation by 0 degrees would not be exact
     options = getattr(EVERYTHING, name).model_dump() | {"p": 0.5}
     maker, noise = ViewMaker(only(28, **{name: options})), torch.ones(12, 3, 28, 28)
     plain = small.permute(0, 3, 1, 2) / 255
@@ -150,7 +150,7 @@ def test_a_view_that_is_not_chosen_keeps_every_bit(canvases: Tensor, name: str):
     found = maker(small, numbers, noise)
     assert torch.equal(found[1::2], plain[1::2])
     changed = (found - plain)[::2].abs().amax(dim=(1, 2, 3))
-    assert (changed[:5] > 1e-3).all()  # the photographs, even their skies; a digit may look the same
+    assert (changed[:5] > 1e-3).all()  # the photographs change, even their skies; a digit may look the same
 
 
 def test_operations_follow_each_other_in_the_policy_s_order(canvases: Tensor):
@@ -181,7 +181,7 @@ def test_the_preview_shows_the_image_first_and_then_its_views(canvases: Tensor, 
     first = canvases[0].numpy().repeat(2, 0).repeat(2, 1)
     assert np.array_equal(sheet[16:112, 4:100], first)
     left = 12 + 7 * 100
-    assert np.array_equal(sheet[16:112, left : left + 96], first)  # a view that changes nothing
+    assert np.array_equal(sheet[16:112, left : left + 96], first)  # this view changes nothing
 
 
 def test_pictures_of_the_preview_fill_their_cells_whatever_their_sizes(tmp_path: Path):
@@ -191,7 +191,7 @@ def test_pictures_of_the_preview_fill_their_cells_whatever_their_sizes(tmp_path:
     write_preview(tmp_path / "store", kinds, 0, tmp_path / "preview.png")
     sheet = np.asarray(Image.open(tmp_path / "preview.png"))[16:]
     filled = (sheet == 255).all(axis=2)
-    assert filled.mean() == pytest.approx((128 / 132) ** 2, abs=0.01)  # 64 px twice as large, and gaps of 4 px
+    assert filled.mean() == pytest.approx((128 / 132) ** 2, abs=0.01)  # views of 64 px are doubled, with gaps of 4 px
 
 
 def test_policies_come_back_and_damage_is_told(tmp_path: Path):
@@ -203,7 +203,7 @@ def test_policies_come_back_and_damage_is_told(tmp_path: Path):
     for _ in range(2):
         with pytest.raises(PipelineError, match=r"is damaged(?s:.*)dvc repro --force augment"):
             read_policies(path)
-        record(path)  # of another version, with the right digest
+        record(path)  # content of another version with a matching digest
 
 
 BLURRED = {"size": 20, "horizontal_flip": {"p": 0.5}, "gaussian_blur": {"p": 1.0, "sigma": [0.1, 2.0]}}
@@ -211,7 +211,7 @@ INVERTED = {"size": 20, "horizontal_flip": {"p": 0.5}, "solarize": {"p": 1.0, "t
 
 
 def test_each_view_of_an_image_can_have_a_policy_of_its_own(canvases: Tensor):
-    """As BYOL's two have. The numbers of a view are those that it has under one policy for all."""
+    """BYOL's two views do, for example. The numbers of a view are the same as under one policy for all views."""
     both = Policy.model_validate([BLURRED, INVERTED])
     made = views(canvases, policy=both)
     assert torch.equal(made[:, 0], views(canvases, policy=Policy.model_validate(BLURRED))[:, 0])
