@@ -1,4 +1,4 @@
-"""Lines that several processes share, and intervals over seeds and groups."""
+"""Lines that several processes append to one file, and intervals over seeds and groups."""
 
 import json
 import multiprocessing
@@ -35,14 +35,14 @@ def test_a_line_that_was_cut_off_spoils_no_other_and_its_cell_is_undone(tmp_path
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps({"arm": "a", "seed": 1, "epochs": 2})[:-3])
     append(path, {"arm": "b", "seed": 0, "epochs": 2})
-    append(path, {"arm": "b", "seed": 1, "epochs": 3})  # of another setting
+    append(path, {"arm": "b", "seed": 1, "epochs": 3})  # same cell with another setting
     assert list(undone(path, ["a", "b"], [0, 1], {"epochs": 2})) == [Cell("a", 1), Cell("b", 1)]
 
 
 def test_an_interval_is_that_of_independent_groups_and_of_seeds():
     random = np.random.default_rng(0)
     of_groups, of_seeds = random.normal(size=400), np.linspace(-1, 1, 21)
-    groups = np.repeat(np.arange(400), 5)  # five queries each, all alike
+    groups = np.repeat(np.arange(400), 5)  # five identical queries per group
     value, low, high = crossed(of_groups.repeat(5)[None], groups)
     assert value == pytest.approx(of_groups.mean())
     assert high - low == pytest.approx(2 * 1.96 * of_groups.std() / 20, rel=0.1)

@@ -1,4 +1,4 @@
-"""The table of families: a row that is measured again takes its own place, and says why a network came no further."""
+"""The table of families: a row that is measured again is replaced, and each row says why a network got no further."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ UNWRITTEN = {"ships": False, "broken": ["cannot write this backbone as int8:\nno
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "activations"), [("test_resnet", "static"), ("test_vit", "dynamic")])
 def test_a_tiny_network_of_a_family_passes_through(model: str, activations: str):
-    """It is built, takes a step, is exported, equals torch, and becomes int8; large ones do so in `make bench-long`."""
+    """It is built, takes a step, is exported, equals torch and becomes int8; `make bench-long` tries large ones."""
     *_, found = pass_through(model)
     assert (found["reached"], found["size"]) == ("equal", 64)
     assert 0 < found["max_difference"] < 1e-4

@@ -1,4 +1,4 @@
-"""The script that tries damaged files sees what must not happen: a loss, a traceback, a hang, a death."""
+"""The script that tries damaged files detects what must not happen: lost files, tracebacks, hangs and crashes."""
 
 import random
 import subprocess

@@ -1,4 +1,4 @@
-"""Which runs benchmarks.large_batches makes, and what its page says of runs that are made up."""
+"""Which runs benchmarks.large_batches makes, and what its page says about invented runs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The null study, in small: encoders that were never trained neither help nor hurt."""
+"""The null study on a small scale: encoders that were never trained neither help nor hurt."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ CROP = {"p": 1.0, "scale": [0.7, 1.0], "ratio": [0.85, 1.18]}
 
 
 def digits(store: Path) -> LabelledSplits:
-    """Digits 0, 1 and 2, 8 px: 40 for training, 24 for validation, 90 for the test."""
+    """Write a store of the digits 0, 1 and 2, 8 px: 40 for training, 24 for validation and 90 for the test."""
     x, y = load_digits(return_X_y=True)
     keep = np.flatnonzero(y < 3)[:154]
     images = np.repeat((x[keep] * 15.9).astype(np.uint8).reshape(-1, 8, 8, 1), 3, axis=3)
@@ -34,5 +34,5 @@ def test_no_headline_is_wrong_of_a_few_seeds(tmp_path):
     settings = {"budgets": [2, 5], "draws": 3, "steps": 2, "batch_size": 8, "learning_rates": [1e-3]}
     rows = [row_of(seed, study_null(settings, data, policies, seed), data) for seed in range(4)]
     assert not any(row["wrong"] for row in rows)
-    assert len({row["over_random"]["2"] for row in rows}) == 4  # another encoder for each seed
+    assert len({row["over_random"]["2"] for row in rows}) == 4  # a different encoder for each seed
     assert all(0 <= p <= 1 for row in rows for p in row["p"].values())

@@ -1,4 +1,4 @@
-"""Who knows what when: the verdicts of benchmarks.race, of runs that are made up."""
+"""Which library reaches an accuracy first: verdicts of benchmarks.race on invented runs."""
 
 import numpy as np
 import pytest

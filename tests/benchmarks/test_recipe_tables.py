@@ -1,4 +1,4 @@
-"""The tables of docs/recipes.md, of rows that are made up."""
+"""The tables of docs/recipes.md, made from invented rows."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def row(recipe: str, seed: int = 0, knn: float = 0.5, layer: float | None = None
 
 
 def cells(table: str) -> dict[str, dict[str, str]]:
-    """First cell of a line -> title of a column -> cell."""
+    """Return the cells of a table by the first cell of their line and the title of their column."""
     head, _, *lines = (line[1:-1].split("|") for line in table.splitlines() if line.startswith("|"))
     titles = [title.strip() for title in head]
     return {line[0].strip(" `"): dict(zip(titles, map(str.strip, line), strict=True)) for line in lines}
@@ -35,12 +35,12 @@ def test_a_seed_is_above_where_its_interval_is_above_those_of_all_random_encoder
     rows = [row("simclr", 0, 0.325), row("simclr", 1, 0.335), row("rotation", 0, 0.2, 0.45, best_layer=2), *RANDOM]
     found = cells(accuracies([*rows, row("byol", 0, 0.31)]))
     assert found["byol"]["above start"] == "0 of 1"
-    assert found["simclr"]["seeds above"] == "1 of 2"  # random ones end at 32%
-    assert found["simclr"]["above start"] == "2 of 2"  # that of the first at 31%
+    assert found["simclr"]["seeds above"] == "1 of 2"  # intervals of random encoders end at 32%
+    assert found["simclr"]["above start"] == "2 of 2"  # that of the first seed's random encoder ends at 31%
     assert found["simclr"]["accuracy"] == "33.0%"
     assert found["simclr"]["bounds"] == "31.5% to 34.5%"
     assert found["simclr"]["random"] == "30.5%"
-    assert found["rotation"]["seeds above"] == "1 of 1"  # by its probe
+    assert found["rotation"]["seeds above"] == "1 of 1"  # judged by its probe
     assert (found["rotation"]["judged by"], found["rotation"]["kNN"]) == ("probe, layer 2", "20.0%")
 
 
@@ -65,7 +65,7 @@ def test_recipes_that_are_not_above_are_shown_with_more_steps():
     lost = {"data": "cifar10", "batch_size": 256, "recipe": "vicreg", "seed": 0, "ended": "collapse"}
     usual = [row("simclr", 0, 0.5), row("simclr", 1, 0.32), row("nce", knn=0.5), row("byol", knn=0.3), lost, *RANDOM]
     assert not_above(usual) == ["simclr", "byol", "vicreg"]
-    assert not_above(usual[:-2]) == []  # there is nothing to be above of
+    assert not_above(usual[:-2]) == []  # without random encoders there is nothing to compare with
     more = [row("simclr", 0, 0.5, size=32), row("simclr", 1, 0.4, size=32), row("nce", knn=0.6, size=32)]
     ended = {"epochs": 5, "batch_size": 32, "seed": 0, "ended": "collapse"}
     more += [row("vicreg", 0, 0.4, size=32), ended | {"recipe": "byol"}, ended | {"recipe": "nce", "seed": 1}]
@@ -100,7 +100,7 @@ def test_figures_are_means_over_the_seeds_of_which_they_were_measured():
 
 def test_batches_shrink_from_the_largest_to_the_smallest():
     sizes = {size: [row("simclr", 0, accuracy, size=size)] for size, accuracy in ((512, 0.4), (256, 0.41), (32, 0.43))}
-    sizes[32].append(row("simclr", 1, 0.5, size=32))  # of another seed
+    sizes[32].append(row("simclr", 1, 0.5, size=32))  # another seed
     found = cells(batches(sizes))["simclr"]
     assert (found["512"], found["32"], found["512 to 32"]) == ("40.0%", "43.0%", "+3.0")
 

@@ -1,4 +1,4 @@
-"""Which runs benchmarks.recipes makes, and which rows it keeps of them; training itself is stood in for."""
+"""Which runs benchmarks.recipes makes, and which of their rows it keeps; training itself is replaced by a stub."""
 
 import json
 
@@ -21,7 +21,7 @@ def result(accuracy: float):
 
 @pytest.fixture
 def started(tmp_path, monkeypatch):
-    """A function of options and of accuracies by recipe: runs the command; returns what was trained and the rows."""
+    """Return a function of options and accuracies by recipe: it runs the command, returns trainings, rows, output."""
 
     def go(*options, status=0, **accuracies):
         trainings = []
@@ -66,7 +66,7 @@ def test_random_encoders_follow_the_recipes_and_nothing_is_run_twice(started):
 def test_what_is_not_above_the_random_encoder_is_run_with_more_steps(started, tmp_path):
     words = ("--recipe", "simclr", "--recipe", "byol")
     started(*USUAL, *words, byol=0.31)
-    (tmp_path / "page.md").unlink()  # it has no mark for the table to come
+    (tmp_path / "page.md").unlink()  # it has no mark for the next table
     trainings, rows, _ = started("--data", "cifar10", "--batch-size", "32", *words)
     assert [run[:2] for run in trainings] == [("byol", 0), ("simclr", 0), ("byol", 1), ("byol", 2)]
     assert not [row for row in rows if row["batch_size"] == 32 and row["recipe"].startswith("random")]
@@ -99,7 +99,7 @@ def test_a_budget_that_there_is_not_is_refused(started):
     [(2, ConfigError, "no such recipe"), (1, PipelineError, "step 9: collapse\nChange it.")],
 )
 def test_a_stage_that_ends_with_a_message_raises_it(tmp_path, status, error, message):
-    program = tmp_path / "ssl_pipeline" / "__main__.py"  # which comes before the installed one
+    program = tmp_path / "ssl_pipeline" / "__main__.py"  # found before the installed package
     program.parent.mkdir()
     program.with_name("__init__.py").touch()
     code = f"import sys; print('going on\\nerror: ' + {message!r}, file=sys.stderr); sys.exit({status})"

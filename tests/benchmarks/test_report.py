@@ -1,4 +1,4 @@
-"""docs/benchmarks.md: rows become a page, and what `python -m benchmarks run` keeps of a run."""
+"""How rows become docs/benchmarks.md, and what `python -m benchmarks run` keeps of a run."""
 
 import importlib
 import json
@@ -32,7 +32,7 @@ def row(*lines, name="slow", **more):
 
 
 def cells(page: Path) -> dict[str, list[str]]:
-    """What -> the other cells of its line."""
+    """Return the other cells of each line by its first cell."""
     lines = [line[1:-1].split("|") for line in page.read_text().splitlines() if line.startswith("|")]
     return {first.strip(): [cell.strip() for cell in rest] for first, *rest in lines}
 
@@ -83,7 +83,7 @@ def test_a_run_takes_the_place_of_the_one_before_but_a_broken_one_of_a_whole_one
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """A function of Python code and options: runs it as a benchmark; returns the result of the command and the rows."""
+    """Return a function that runs Python code as a benchmark with options, and returns the result and the rows."""
 
     def go(code: str, *options: str, minutes: float = 1.0, data: str = ""):
         (tmp_path / "as_benchmark.py").write_text(code)
@@ -118,14 +118,14 @@ def test_a_benchmark_that_fails_or_takes_too_long_is_told_and_keeps_its_lines(ru
 
 def test_a_benchmark_whose_images_are_not_there_says_which_folder_to_name(run, tmp_path):
     print_arguments = "import json, sys; print(json.dumps({'of': sys.argv[1:]}))"
-    for names, status in ((["one"], 1), ([], 0)):  # all but those is a whole run
+    for names, status in ((["one"], 1), ([], 0)):  # a run of all benchmarks skips it without an error
         done, rows = run(print_arguments, *names, data="clothing")
         assert (done.exit_code, rows) == (status, {})
         assert "give DATA=FOLDER" in done.output
     (tmp_path / "clothing").mkdir()
     done, rows = run(print_arguments, "--data", str(tmp_path), data="clothing")
     assert rows["one"]["lines"] == [{"of": [str(tmp_path / "clothing")]}]
-    assert rows["one"]["command"].endswith("as_benchmark $DATA/clothing")  # no path of this machine
+    assert rows["one"]["command"].endswith("as_benchmark $DATA/clothing")  # no path of this machine is stored
 
 
 def test_an_unknown_name_is_refused_with_those_that_there_are(run):
@@ -142,7 +142,7 @@ def test_the_table_names_modules_and_options_that_there_are(benchmark, tmp_path)
     command = importlib.import_module(name).main
     while isinstance(command, click.Group):
         command = command.commands[words.pop(0)]
-    command.make_context(name, words)  # raises what a user would be told
+    command.make_context(name, words)  # raises the error that a user would see
 
 
 def _file(path: Path) -> None:

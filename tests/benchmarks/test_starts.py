@@ -1,4 +1,4 @@
-"""The study of starts: the network of downloaded weights, cells that are done once, and intervals of what they found."""
+"""The study of starts: the network of downloaded weights, cells that run only once, and their intervals."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_a_student_is_a_fifth_of_its_teacher_and_has_its_first_stages():
 def test_the_first_seed_of_all_comes_first_and_what_is_done_is_not_done_again(tmp_path):
     out, settings = tmp_path / "lines.jsonl", starts.Settings(images=10, epochs=2)
     append(out, {"data": "tracks", "arm": "start", "seed": 0, **settings._asdict()})
-    append(out, {"data": "tracks", "arm": "scratch", "seed": 1, "images": 10, "epochs": 3})  # of other settings
+    append(out, {"data": "tracks", "arm": "scratch", "seed": 1, "images": 10, "epochs": 3})  # same cell, other settings
     append(out, {"network": "start"})
     cells = starts.undone(out, settings, ("start", "scratch"), ("tracks", "cifar10"), 2)
     assert [tuple(cell) for cell in cells] == [
@@ -65,5 +65,5 @@ def test_arms_are_paired_by_seed_draw_and_image():
     row = next(row for row in accuracies(lines, "tracks") if row.startswith("| the start, frozen"))
     assert "{:.1%} ({:.1%} to {:.1%})".format(*expected) in row
     taught = next(row for row in gains(lines, WORDS) if row.startswith("| from scratch, with labels"))
-    # seed 0 meets the first draw of the start, of which it gets one image more, and seed 1 the second, of one less
+    # seed 0 is compared with the start's first draw and has one image more right; seed 1 with the second, and one fewer
     assert [cell.split(" (")[0] for cell in taught.split(" | ")[2:4]] == ["+0.0", "+0.0"]

@@ -1,4 +1,4 @@
-"""One bundle for all tests that look at one, and a copy for those that damage it."""
+"""One bundle for all tests that only read it, and a copy for those that damage it."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.bundle.small_models import told, write_models
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with a classifier, which stays as it is."""
+    """Write a bundle with a classifier, which tests must not change."""
     root = tmp_path_factory.mktemp("made")
     shipped = write_models(root)
     write_bundle(root / "models/bundle", shipped, told(shipped))
@@ -20,5 +20,5 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bundle(made: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
+    """Copy the bundle."""
     return Path(shutil.copytree(made, tmp_path / "my bundle"))

@@ -1,4 +1,4 @@
-"""Models without torch, small and quick, as stages leave them: graphs that see the mean colour of an image."""
+"""Small, quick models that need no torch, as the stages leave them: graphs that see an image's mean colour."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ BANDS = ImageSpec(channels=13, dtype="float32", low=0.0, high=2.5)
 
 
 def metadata(spec: ImageSpec, **more: str) -> dict[str, str]:
-    """What a graph says of itself."""
+    """Return the metadata of a graph."""
     return {
         "size": str(SIZE),
         "channels": str(spec.channels),
@@ -43,7 +43,7 @@ def metadata(spec: ImageSpec, **more: str) -> dict[str, str]:
 def write_graph(
     path: Path, spec: ImageSpec = RGB8, output: str = "embedding", dim: int = DIM, scale: float = 1.0, **more: str
 ) -> None:
-    """A graph from images of any size to (N, dim), recorded as a stage records it."""
+    """Write a graph from images of any size to (N, dim), recorded as a stage records it."""
     weights = scale * np.random.default_rng(dim).normal(size=(spec.channels, dim)).astype(np.float32)
     nodes = [
         helper.make_node("Cast", ["images"], ["numbers"], to=TensorProto.FLOAT),
@@ -75,7 +75,7 @@ def write_graph(
 
 
 def told(shipped: Shipped | None = None, labelled: bool = True, contact: str | None = None) -> Told:
-    """What the stages have told of a run, in their words."""
+    """Return the results of a run, in the form in which the stages write them."""
     evaluated = {"backbone_sha256": sha256(shipped.export / "backbone.onnx") if shipped else "ab" * 32}
     accuracy = {"accuracy": 0.9, "accuracy_low": 0.85, "accuracy_high": 0.94}
     split = {"images": 10, "labelled": 10 if labelled else 0}
@@ -125,7 +125,7 @@ def told(shipped: Shipped | None = None, labelled: bool = True, contact: str | N
 def write_models(
     root: Path, spec: ImageSpec = RGB8, classes: tuple[str, ...] = ("cat", "dog"), scale: float = 1.0
 ) -> Shipped:
-    """A backbone, and a probe and a classifier where there are classes."""
+    """Write a backbone, and also a probe and a classifier if there are classes."""
     write_graph(root / "models/export/backbone.onnx", spec, scale=scale)
     backbone = sha256(root / "models/export/backbone.onnx")
     shipped = Shipped(

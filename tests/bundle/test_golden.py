@@ -1,4 +1,4 @@
-"""Golden outputs, and how far a graph may be from them elsewhere."""
+"""Golden outputs, and how far a graph may deviate from them on another machine."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tests.bundle.small_models import DIM, metadata, write_graph
 
 
 def quantised(path: Path, step: float) -> Path:
-    """The same graph, its product rounded to multiples of a step."""
+    """Write the small graph with its product rounded to multiples of a step."""
     write_graph(path)
     model = onnx.load(path)
     last = model.graph.node[-1]

@@ -1,4 +1,4 @@
-"""The card tells what the stages have told, and strangers' text in it stays text."""
+"""The card reports what the stages found, and text from outside stays text."""
 
 import json
 from dataclasses import replace

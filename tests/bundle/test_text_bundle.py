@@ -1,4 +1,4 @@
-"""A bundle with a text tower proves it, and says what it found; one without is what it was."""
+"""A bundle with a text tower proves the tower and reports its figures; a bundle without one is unchanged."""
 
 import json
 import os
@@ -28,7 +28,7 @@ WEIGHTS = {"weights_sha256": "ab" * 32, "l2_normalized": True}
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with a bundle that has a text tower, whose figures are of three images."""
+    """Write a project whose bundle has a text tower, with figures for three images."""
     root = tmp_path_factory.mktemp("made")
     shipped = write_models(root)
     write_text_tower(shipped.export, DIM, **WEIGHTS)

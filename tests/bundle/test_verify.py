@@ -1,4 +1,4 @@
-"""A bundle is checked on the machine where it runs: its files first, then what its graphs compute."""
+"""A bundle is checked on the machine where it runs: first its files, then what its graphs compute."""
 
 import ast
 import json
@@ -46,7 +46,7 @@ def refusal(bundle: Path, providers: str = "cpu") -> BundleError:
 
 
 def run_script(bundle: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    """Run the bundle's own verify.py, which cannot see this package."""
+    """Run the bundle's own verify.py, without access to this package."""
     variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     command = [sys.executable, "-P", "verify.py", *words]
     return subprocess.run(command, cwd=bundle, env=variables, capture_output=True, text=True, check=False)
@@ -71,7 +71,7 @@ def test_one_bit_of_a_file_is_enough(bundle: Path, name: str):
 
 
 def test_outputs_would_not_tell_of_a_bit_of_the_weights(bundle: Path):
-    """Why the checksums come first."""
+    """This is why the checksums come first."""
     path = bundle / "backbone.onnx"
     weights = next(value for value in onnx.load(path).graph.initializer if value.name == "weights")
     flip(path, path.read_bytes().index(weights.raw_data))
@@ -168,7 +168,7 @@ def test_a_provider_has_a_short_name(made: Path, providers: str):
 
 @pytest.mark.skipif(
     "CUDAExecutionProvider" not in onnxruntime.get_available_providers() or cuda_devices() > 0,
-    reason="needs an onnxruntime that was built for CUDA, and no device",
+    reason="needs an onnxruntime built for CUDA, on a machine without a CUDA device",
 )
 def test_a_provider_that_does_not_work_is_not_replaced_silently(made: Path, capfd: pytest.CaptureFixture[str]):
     error = refusal(made, "cuda,cpu")

@@ -1,4 +1,4 @@
-"""What is in a bundle, for models of all kinds; that it is whole; that the same files make the same bytes."""
+"""What bundles of all kinds of models contain; each is complete, and the same files give the same bytes."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""How deep false negatives reach: the probability that was asked for is kept, counted out on simulated batches."""
+"""How far up the ranking false negatives reach: the requested probability holds, as counted on simulated batches."""
 
 import pytest
 import torch
@@ -23,12 +23,12 @@ ASKED, CLASSES = 0.05, 10
 @pytest.mark.parametrize("keys", [1, 2, 3])
 def test_the_rank_is_the_smallest_that_keeps_the_probability(probability, classes, count, keys):
     rank = rank_for(probability, classes, keys * count, ((keys, count),))
-    least = [-(-k // keys) for k in (rank, rank - 1)]  # images of the class that reach ranks k and k - 1
+    least = [-(-k // keys) for k in (rank, rank - 1)]  # images of the class that fill k and k - 1 ranks
     assert binom.sf(least[0] - 1, count, 1 / classes) <= probability < binom.sf(least[1] - 1, count, 1 / classes)
 
 
 def test_images_with_different_numbers_of_keys_are_counted_as_they_are():
-    """Five images with one key, and three with four: P(false keys > x) summed up over all 2^8 cases."""
+    """Five images have one key, and three have four: P(false keys > x) is summed over all 2^8 cases."""
     sizes = torch.tensor([1] * 5 + [4] * 3)
     cases = torch.cartesian_prod(*[torch.arange(2)] * 8)
     weights = (0.25**cases * 0.75 ** (1 - cases)).prod(1).double()
@@ -45,14 +45,17 @@ def test_without_negatives_or_with_few_of_them_a_rank_stays_one_that_there_is():
 
 
 def projections(labels: Tensor, generator: torch.Generator) -> Tensor:
-    """The case that the rule is made for: keys of the anchor's class are nearer than all others."""
+    """Return projections for which the rule is made: keys of the anchor's class are nearer than all others."""
     return F.normalize(
         torch.eye(CLASSES)[labels] + 0.05 * torch.randn(len(labels), CLASSES, generator=generator), dim=1
     )
 
 
 def share_of_false_deputies(strategy: NegativeStrategy, images: int, pool: int, steps: int, trials: int) -> float:
-    """Of the deputies in the last of some steps, over pools whose classes are drawn anew; both views are keys."""
+    """Return the share of false negatives among the deputies in the last step, over pools of newly drawn classes.
+
+    Both views of an image are keys.
+    """
     generator = torch.Generator().manual_seed(0)
     loss = TruncatedTriplet(margin=1.0, classes=CLASSES, false_negative_probability=ASKED)
     found = []
@@ -82,7 +85,7 @@ SIMULATED = {
 def test_a_deputy_is_a_false_negative_no_more_often_than_was_asked(name: str):
     make, sizes = SIMULATED[name]
     share = share_of_false_deputies(make(), *sizes, trials=120)
-    assert 0.002 < share < ASKED + 0.015  # 120 trials are off by 0.006
+    assert 0.002 < share < ASKED + 0.015  # the share of 120 trials is accurate to 0.006
 
 
 @pytest.mark.parametrize("images", [32, 64])
@@ -101,6 +104,6 @@ def test_the_nearest_key_that_is_not_dropped_is_a_false_negative_no_more_often_t
 def test_keys_are_counted_by_image_without_the_anchor_s_own():
     anchors, keys, unit = torch.tensor([7, -8]), torch.tensor([7, 7, -8, 9, 9, 9]), torch.eye(6)
     assert key_counts(Negatives(unit, anchors, keys)) == ((3, 1), (2, 1))
-    assert key_counts(Negatives(unit, torch.tensor([-1, 5]), keys)) == ((3, 1), (2, 1), (1, 1))  # -1 is an id, too
+    assert key_counts(Negatives(unit, torch.tensor([-1, 5]), keys)) == ((3, 1), (2, 1), (1, 1))  # -1 is a valid id
     batch = torch.tensor([0, 1, 2, 0, 1, 2])
     assert key_counts(Negatives(unit, torch.arange(3), batch)) == ((2, 2),)

@@ -1,4 +1,4 @@
-"""Frames near each other in time are no negatives, in sums, ranks and counts, in a batch and in a memory."""
+"""Frames near each other in time are never negatives: not in sums, ranks and counts, in a batch or in a memory."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ STRATEGIES = [
 
 
 def far() -> Tensor:
-    """Which pairs (30, 30) are negatives."""
+    """Return which pairs are negatives, as (30, 30) bool."""
     return (PLACES[:, None] - PLACES).abs() > WITHIN
 
 
@@ -65,7 +65,7 @@ def test_sums_and_their_gradients_are_those_over_all_other_pairs(side: int):
 
 @pytest.mark.parametrize("choice", STRATEGIES, ids=lambda choice: getattr(choice, "name", choice))
 def test_a_strategy_chooses_as_if_near_frames_were_not_there(choice: Choice | str):
-    """Held against each anchor by itself, with those keys alone that are far from it."""
+    """The reference gives each anchor alone to the strategy, with only the keys that are far from it."""
     registry = load_registry()
     choice = choice if isinstance(choice, Choice) else Choice(name=choice)
     anchors, past = vectors(0), vectors(1)
@@ -73,7 +73,7 @@ def test_a_strategy_chooses_as_if_near_frames_were_not_there(choice: Choice | st
     def chosen(rows: Tensor, keys: Tensor, near: Near | None) -> tuple[Tensor, Tensor]:
         strategy = registry.build("negatives", choice)
         step = replace(STEP, near=near)
-        for number, each in enumerate((past, anchors)):  # what remembers has the first batch in its memory
+        for number, each in enumerate((past, anchors)):  # a strategy with a memory remembers the first batch
             candidates = Candidates(anchors[rows], each[rows], IDS[rows], each[keys], IDS[keys], step)
             negatives = strategy.select(candidates)
             if not number:
@@ -87,7 +87,7 @@ def test_a_strategy_chooses_as_if_near_frames_were_not_there(choice: Choice | st
     memory = {"queue": 24, "cross_batch": 24}.get(choice.name)
     for row in everybody:
         keys = far()[row].nonzero()[:, 0]
-        if memory:  # the last keys are held, near or not
+        if memory:  # the memory holds the last keys, whether near or not
             held = keys[keys >= COUNT - memory]
             own = torch.cat([anchors[keys] if choice.name == "cross_batch" else anchors[:0], past[held]])
             weight, mass = torch.tensor([len(own)]).double(), (5 * anchors[row] @ own.T).logsumexp(0)[None]

@@ -1,4 +1,4 @@
-"""Tiles against dense float64, gradients too; thresholds and ranks; and memory that does not grow with the square."""
+"""Tiles against dense float64, with gradients; thresholds and ranks; memory that does not grow as the batch squared."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from ssl_pipeline.types import Negatives, Tile
 
 @pytest.fixture(autouse=True)
 def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tiles of 16 x 16, so that few embeddings make many of them, the last ones narrower."""
+    """Make tiles of 16 x 16, so that few embeddings need many tiles and the last ones are narrower."""
     for module in (similarity, ranking):
         monkeypatch.setattr(module, "edge", lambda device: 16)
 
@@ -76,7 +76,7 @@ def test_log_mass_and_sums_with_weights_rows_and_columns(dtype: torch.dtype, tol
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-6)])
-@pytest.mark.parametrize("rows", [12, 32, 53])  # a single tile, whole tiles, and narrower ones
+@pytest.mark.parametrize("rows", [12, 32, 53])  # a single tile, whole tiles, and a narrower last tile
 def test_a_batch_against_itself_is_summed_by_half_its_tiles(rows: int, dtype: torch.dtype, tolerance: float):
     batch, samples = unit(rows, 1, dtype), torch.arange(rows) % 9
     own = Negatives(batch, samples, samples)
@@ -88,16 +88,16 @@ def test_a_batch_against_itself_is_summed_by_half_its_tiles(rows: int, dtype: to
         computed.append(similarity.shape)
         return 3 * similarity
 
-    for logits, scale, loss in ((7.0, 7, 1), (60.0, 60, 10), (seen, 3, 1)):  # digits are lost as the scale grows
+    for logits, scale, loss in ((7.0, 7, 1), (60.0, 60, 10), (seen, 3, 1)):  # precision is lost as the scale grows
         exact = (scale * cosine).masked_fill(~others, -torch.inf).logsumexp(1)
         check(log_mass(batch, own, logits), exact, [batch], loss * tolerance)
     tiles = -(-rows // 16)
-    assert len(computed) == 2 * tiles * (tiles + 1) // 2  # each of them in the forward and in the backward pass
+    assert len(computed) == 2 * tiles * (tiles + 1) // 2  # once each in the forward and in the backward pass
     check(negative_sum(batch, own, torch.exp), (cosine.exp() * others).sum(1), [batch], tolerance)
 
 
 def test_what_only_looks_symmetric_is_summed_over_all_tiles():
-    """Weights that depend on the place, other samples on the keys' side, and columns: no tile stands for another."""
+    """Weights by position, other samples for the keys, and columns: no tile can replace its mirror image."""
     batch, samples = unit(40, 1), torch.arange(20).repeat(2)
     cosine, others = batch @ batch.T, samples[:, None] != samples[None]
     place = torch.linspace(0, 1, 40, dtype=torch.float64)
@@ -199,6 +199,6 @@ print(high_water() - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_with_the_square_of_the_batch():
-    """A dense matrix of 12,288 x 12,288 float32 has 576 MiB, and its backward pass more than one of them."""
+    """A dense matrix of 12,288 x 12,288 float32 takes 576 MiB, and its backward pass needs more than one of them."""
     done = subprocess.run([sys.executable, "-c", _PEAK], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 60

@@ -1,4 +1,4 @@
-"""Confident learning against a second implementation, word by word from the paper, and on planted wrong labels."""
+"""Confident learning against a second, literal implementation of the paper, and on planted wrong labels."""
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ FEATURES, LABELS = unit(load_digits().data[:800].astype(np.float32)), load_digit
 
 
 def joint_by_the_paper(chances: list[list[float]], labels: list[int], classes: int) -> list[list[float]]:
-    """Equations 1 to 3 of 1911.00068, image by image."""
+    """Compute equations 1 to 3 of 1911.00068, image by image."""
     thresholds = []
     for j in range(classes):
         of_j = [row[j] for row, label in zip(chances, labels, strict=True) if label == j]
@@ -53,7 +53,7 @@ def test_the_joint_is_that_of_the_paper(seed: int):
 
 
 def test_an_example_by_hand():
-    """Five images called 0 and five called 1, one of each for the other's sake; the thresholds are 0.74 and 0.66."""
+    """Five images are labelled 0 and five 1; one of each belongs to the other class. Thresholds: 0.74 and 0.66."""
     own = np.array([0.9, 0.9, 0.9, 0.9, 0.1, 0.8, 0.8, 0.8, 0.8, 0.1])
     labels = np.repeat([0, 1], 5)
     chances = np.where(labels[:, None] == [0, 1], own[:, None], 1 - own[:, None])
@@ -91,7 +91,7 @@ def test_a_probe_never_saw_the_image_that_it_is_asked_about():
 
 
 def test_a_class_that_no_probe_could_know_raises_no_suspicion():
-    """Three blobs of 60 images, and one image of a fourth class."""
+    """There are three blobs of 60 images and a single image that is labelled as a fourth class."""
     generator = np.random.default_rng(0)
     centres = np.append(np.repeat(np.arange(3), 60), 0)
     features = (4 * np.eye(3, 16)[centres] + generator.normal(size=(181, 16))).astype(np.float32)
@@ -104,7 +104,7 @@ def test_a_class_that_no_probe_could_know_raises_no_suspicion():
 
 
 def test_the_class_that_raised_the_suspicion_is_named():
-    """The last image called 0 is likelier of 1 than of 2, but that much more of 2 than the average image called 2."""
+    """The last image labelled 0 is more likely 1 than 2, but only for 2 does it exceed the class's own average."""
     chances = np.array([[0.9, 0.05, 0.05]] * 4 + [[0.1, 0.5, 0.4]] + [[0.05, 0.9, 0.05]] * 4 + [[0.4, 0.3, 0.3]] * 4)
     labels = np.array([0] * 5 + [1] * 4 + [2] * 4)
     found = find_label_errors(chances, labels)
@@ -127,7 +127,7 @@ def test_few_folds_are_enough(count: int):
 
 
 def test_folds_part_no_copies():
-    """A copy with the same wrong label would tell the probe to believe it."""
+    """A copy with the same wrong label in another fold would teach the probe to believe that label."""
     rows = tuple(
         IndexRow("", f"{number}", "", "train", group, 8, 8, number)
         for number, group in enumerate(["a", "", "near copies 1", "near copies 1", "a", ""])
@@ -156,7 +156,7 @@ def test_what_cannot_be_probed(classes: list[int], folds: list[int], possible: b
 
 
 def test_copies_with_one_wrong_label_do_not_vouch_for_each_other():
-    """Each image is there twice, as ingest's near copies: a probe that knew one would believe the other's label."""
+    """Each image occurs twice, as ingest's near copies do: a probe that knew one would believe the other's label."""
     labels, wrong = planted(0)
     rows = [IndexRow("", "", f"{labels[n % 800]}", "train", f"near copies {n % 800}", 8, 8, n) for n in range(1600)]
     catalogue = Catalogue(tuple(rows), (), np.concatenate([FEATURES, FEATURES]))

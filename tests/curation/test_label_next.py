@@ -1,4 +1,4 @@
-"""What is numbers to be labelled next, and what embeddings tell of the files."""
+"""Which images to label next, and what embeddings reveal about the files."""
 
 from typing import Any
 

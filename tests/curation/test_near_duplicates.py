@@ -1,4 +1,4 @@
-"""What is taken for a near-duplicate: planted copies are found, and of different images hardly any."""
+"""What is taken for a near-duplicate: planted copies, and hardly any different images."""
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,10 @@ COUNT = 600
 
 
 def scattered(seed: int, dims: int = 6, count: int = COUNT) -> Features:
-    """Different images: points on a sphere of some dimensions within 32, in two clouds of different density."""
+    """Return different images: points on a sphere in 32 dimensions, in a dense and a sparse cloud.
+
+    `dims` is the dimension of the sphere.
+    """
     drawn = np.random.default_rng(seed).normal(size=(count, dims + 1))
     drawn[: count // 2] = np.array([8.0] + [0.0] * dims) + drawn[: count // 2]
     basis, _ = np.linalg.qr(np.random.default_rng(100).normal(size=(32, dims + 1)))
@@ -38,12 +41,12 @@ def found(images: Features, groups: npt.NDArray[np.int64] | None = None) -> Near
 
 def test_of_different_images_about_one_pair_is_taken_for_a_copy():
     counts = [len(found(scattered(seed)).pairs) for seed in range(20)]
-    assert np.mean(counts) <= 2  # one by either test, at most
+    assert np.mean(counts) <= 2  # each of two tests expects one false pair at most
 
 
 def test_copies_are_found_and_grouped_wherever_they_lie():
     images = scattered(0)
-    places = np.arange(0, COUNT, 60)  # of the dense cloud and of the thin one
+    places = np.arange(0, COUNT, 60)  # in the dense and in the sparse cloud
     several = found(np.concatenate([images, moved(images[places], 0.003)]))
     for copy, place in enumerate(places, COUNT):
         assert several.groups[copy] == several.groups[place] >= 0
@@ -53,9 +56,9 @@ def test_copies_are_found_and_grouped_wherever_they_lie():
 
 def test_a_copy_in_thin_country_is_found_by_the_gap_behind_it():
     images = scattered(0)
-    places = np.arange(COUNT // 2, COUNT, 30)  # of the thin cloud
+    places = np.arange(COUNT // 2, COUNT, 30)  # in the sparse cloud
     several = found(np.concatenate([images, moved(images[places], 0.03)]))
-    assert several.distance < 0.02  # too small to tell
+    assert several.distance < 0.02  # too small for copies at a distance of 0.03
     hits = [several.groups[copy] == several.groups[place] >= 0 for copy, place in enumerate(places, COUNT)]
     assert np.mean(hits) > 0.7
 

@@ -1,4 +1,4 @@
-"""Odd images have the highest scores, copies or not; neighbours, clusters and contact sheets."""
+"""Unusual images have the highest scores, with or without copies; neighbours, clusters and contact sheets."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Shortcuts: a planted one is found, and nothing is said where there is nothing to tell."""
+"""A planted shortcut is found, and nothing is reported where embeddings reveal nothing."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ BRIGHT = PIXELS.mean(axis=1) > np.median(PIXELS.mean(axis=1))
 
 
 def shortcuts(**told: list[Any]) -> dict[str, dict[str, float]]:
-    """What is told of digits whose embeddings are their pixels, with what the index says of each."""
+    """Return the figures of digits whose embeddings are their pixels; `told` gives index fields of each digit."""
     rows = [
         IndexRow(f"{number}", f"{number}.png", f"{DIGITS.target[number]}", "train", "", 8, 8, number)._replace(
             **{name: values[number] for name, values in told.items()}

@@ -1,4 +1,4 @@
-"""Thresholds of cosines: they hold on images that they were not found on, at the rates that are said with them."""
+"""Thresholds of cosines hold on other images than those that set them, at the rates reported with them."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ SIZES = {"train": 600, "val": 200, "test": 400}
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real digits, and a backbone that looks at them through a fixed matrix."""
+    """Write a store of real digits and a backbone that multiplies their pixels by a fixed matrix."""
     root = tmp_path_factory.mktemp("digits")
     digits_store(root / "store", SIZES)
     write_backbone(root / "backbone.onnx")
@@ -42,7 +42,7 @@ def test_they_hold_on_images_that_they_were_not_found_on(store: Path):
     seen, new = embeddings[:600], embeddings[600:]
     closest = nearest(seen, new, 1)[0][:, 0]
     alarms = int((closest < found["novel"]["cosine"]).sum())
-    expected = stats.betabinom(400, 10, 191)  # of 400 new images, those below the 10th of 200
+    expected = stats.betabinom(400, 10, 191)  # number of 400 new images below the 10th of 200
     assert expected.ppf(0.005) <= alarms <= expected.ppf(0.995)
     inverted = Split(**{**vars_of(test), "shards": tuple(255 - shard for shard in test.shards), "files": ()})
     strangers = embed_stored(store / "backbone.onnx", [inverted], np.arange(400))

@@ -1,4 +1,4 @@
-"""What the images of a data set have in common, decided once for all of them."""
+"""The properties that all images of a data set share are determined once."""
 
 import shutil
 from contextlib import nullcontext
@@ -85,10 +85,10 @@ def test_contradictions_end_with_a_message(images: list[Values], choice: PixelsC
 @pytest.mark.parametrize(
     ("images", "choice", "nodata"),
     [
-        ([values(nodata=0.0, low=1), values(low=1)], AS_IS, 0),  # the silent one does not hold it
+        ([values(nodata=0.0, low=1), values(low=1)], AS_IS, 0),  # the image without a nodata value does not contain 0
         ([values(nodata=0.0, low=1), values(low=0)], PixelsChoice(name="as_is", nodata=0), 0),
         ([values(nodata=0.0, low=1), values(low=0)], PixelsChoice(name="as_is", nodata=65535), 65535),
-        ([values(nodata=-9999.0), values(nodata=0.5), values()], AS_IS, None),  # the type has no such values
+        ([values(nodata=-9999.0), values(nodata=0.5), values()], AS_IS, None),  # the data type cannot hold these values
         ([values(nodata=-9999.0, low=1), values(nodata=0.0, low=1)], AS_IS, 0),
         ([values(dtype="float32", nodata=-9999.0, low=-5), values(dtype="float32", low=-5)], AS_IS, -9999),
     ],
@@ -100,7 +100,7 @@ def test_one_value_stands_for_what_was_not_measured_in_all_images(
 
 
 def test_what_the_store_takes_for_measured_a_graph_does_too(tmp_path: Path) -> None:
-    """One of the files names no nodata and holds the others' value: it is refused, or treated as they are."""
+    """One file names no nodata value but contains the others' value: it is refused, or treated like the others."""
     for folder in ("pile", "refused", "kept"):
         (tmp_path / folder).mkdir()
     random = np.random.default_rng(0)
@@ -139,7 +139,7 @@ def test_a_name_alone_chooses_and_rgb8_takes_no_options() -> None:
 def test_room_on_the_disk_is_asked_for_by_bands_and_type(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bands: int, enough: bool
 ) -> None:
-    """Of 5 bands of floats 20 images take 25,600 bytes, of one band of bytes 1,280, and of RGB 3,840; all of it twice."""
+    """Of 20 images, 5 float bands take 25,600 bytes, 1 byte band 1,280 and RGB 3,840; twice as much is required."""
     (tmp_path / "pile").mkdir()
     for number in range(20):
         pixels = np.random.default_rng(number).random((8, 8, bands), dtype=np.float32)

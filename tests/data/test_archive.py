@@ -1,4 +1,4 @@
-"""Archives: what is damaged, hostile or oddly named in a .zip is a reject or a sentence, and spoils nothing else."""
+"""Damaged, hostile or oddly named members of a .zip become rejects or a clear error, and harm nothing else."""
 
 import random
 import struct
@@ -38,9 +38,9 @@ def hostile_zip(path: Path) -> Path:
         archive.writestr("locked.png", b"L" * 200)
         archive.writestr("packed.png", bytes(10**5), zipfile.ZIP_DEFLATED)
     content = bytearray(path.read_bytes())
-    content[content.index(b"D" * 200)] = ord("E")  # the checksum no longer fits
+    content[content.index(b"D" * 200)] = ord("E")  # the checksum no longer matches
     directory = content.rindex(b"PK\x01\x02", 0, content.rindex(b"locked.png"))
-    content[directory + 8] |= 1  # marked as encrypted
+    content[directory + 8] |= 1  # the file is marked as encrypted
     path.write_bytes(content)
     return path
 
@@ -59,7 +59,7 @@ def test_hostile_archives(tmp_path: Path) -> None:
         source.read("damaged.png", LIMIT)
     with pytest.raises(RejectedError, match=r"unreadable: in the archive: .*encrypted"):
         source.read("locked.png", LIMIT)
-    with pytest.raises(RejectedError, match=r"too large"):  # by what it unpacks to, before it is unpacked
+    with pytest.raises(RejectedError, match=r"too large"):  # refused by the stated size, before it is unpacked
         source.read("packed.png", 10**4)
     assert not (tmp_path / "outside.png").exists()
 
@@ -72,7 +72,7 @@ def packed(path: Path, files: Mapping[str, bytes]) -> bytearray:
 
 
 def unmarked(content: bytearray) -> bytearray:
-    """The same archive without the flag that names are UTF-8, as many programs write them."""
+    """Return the same archive without the flag for UTF-8 names, which many programs do not set."""
     for signature, place in ((b"PK\x01\x02", 9), (b"PK\x03\x04", 7)):
         start = content.find(signature)
         while start >= 0:
@@ -116,7 +116,7 @@ def test_the_unicode_path_counts_where_it_belongs_to_the_name(raw: bytes, expect
 
 
 def test_archives_with_a_damaged_directory_are_a_sentence(tmp_path: Path) -> None:
-    """One name is no UTF-8 though marked so; a version that nobody knows; a line that is none."""
+    """A name is marked as UTF-8 but is not; a version is unknown; an entry is not a valid entry."""
     path = tmp_path / "pile.zip"
     whole = packed(path, {"1.png": b"x", "né.png": b"y"})
     start = whole.rfind(b"PK\x01\x02")
@@ -137,7 +137,7 @@ def test_one_odd_member_spoils_no_other(tmp_path: Path) -> None:
     path = tmp_path / "pile.zip"
     content = packed(path, {"1.png": b"one", "né.png": b"two", "3.png": b"three", "Z": b"four"})
     header = content.find("né".encode())
-    content[header + 1 : header + 3] = b"\xff\xfe"  # in the member's own header only
+    content[header + 1 : header + 3] = b"\xff\xfe"  # in the member's own header only, not in the directory
     content[content.rfind(b"Z")] = 0
     method = content.rfind(b"PK\x01\x02", 0, content.rfind(b"3.png")) + 10
     content[method] = 97

@@ -1,4 +1,4 @@
-"""The audit: each oddity of a data set has its sentence, and an ordinary one has none."""
+"""The audit: each peculiarity of a data set has its sentence, and an ordinary data set needs none."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ ORDINARY = SplitSummary(GREY, GREY, spread=50.0, flat=[])
 
 
 def rows(**numbers: Mapping[str, int]) -> list[IndexRow]:
-    """Rows of so many images of each label in each split."""
+    """Return rows of an index with the given number of images per label and split."""
     made = []
     for split, labels in numbers.items():
         names = [label for label, number in labels.items() for _ in range(number)]

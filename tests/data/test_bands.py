@@ -1,4 +1,4 @@
-"""Images that are kept as they are: what is read of which file, what is refused, and how a data set agrees."""
+"""Images that are stored as they are: what is read from which file, what is refused, and how a data set agrees."""
 
 import csv
 import io

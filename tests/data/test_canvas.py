@@ -1,4 +1,4 @@
-"""Canvases: each way to resize, against a reference in float64."""
+"""Canvases: each way to resize, against a float64 reference."""
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +16,12 @@ def test_where_a_canvas_comes_from() -> None:
     assert fit_boxes(30, 41, 16, "crop") == ((0, 5, 30, 35), (0, 0, 16, 16))
     assert fit_boxes(30, 40, 16, "letterbox") == ((0, 0, 30, 40), (2, 0, 14, 16))
     assert fit_boxes(40, 25, 16, "letterbox") == ((0, 0, 40, 25), (0, 3, 16, 13))
-    assert fit_boxes(1000, 8, 16, "letterbox") == ((0, 0, 1000, 8), (0, 7, 16, 8))  # never less than a pixel
-    assert fit_boxes(64, 22, 16, "letterbox")[1] == (0, 5, 16, 11)  # 5.5 px are 6
+    assert fit_boxes(1000, 8, 16, "letterbox") == ((0, 0, 1000, 8), (0, 7, 16, 8))  # at least one pixel high
+    assert fit_boxes(64, 22, 16, "letterbox")[1] == (0, 5, 16, 11)  # 5.5 px are rounded to 6
 
 
 def triangle(pixels: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.float64]:
-    """Antialiased bilinear resize in float64: a triangle as wide as the scale, at least 1 px, about each target centre."""
+    """Resize bilinearly with antialiasing in float64: triangles about target centres, as wide as the scale or 1 px."""
 
     def weights(source: int, target: int) -> npt.NDArray[np.float64]:
         scale = source / target

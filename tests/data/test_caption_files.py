@@ -1,4 +1,4 @@
-"""Captions in labels.csv and in texts beside images: what is read as it stands, and what is no caption."""
+"""Captions in labels.csv and in text files beside images: what is read unchanged, and what is not a caption."""
 
 import zipfile
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Captions in the store: byte for byte what a source said, or left out and listed; without them nothing changes."""
+"""Captions in the store: stored byte for byte, or left out and listed; data sets without captions do not change."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ ROWS = [
 
 
 def some_digits(count: int, *captions: tuple[str, ...]) -> Images:
-    """The first digits, with captions of those that come first."""
+    """Return the first digits; the first of them have the captions."""
     images = Digits().open()
     rows = [*captions, *[()] * (count - len(captions))]
     chosen = zip(images.records[:count], rows, strict=True)

@@ -1,4 +1,4 @@
-"""Every kind of image that Pillow reads becomes the right RGB pixels, and every kind of broken one a reason."""
+"""Every kind of image that Pillow reads gives the right RGB pixels, and every kind of broken image a reason."""
 
 import io
 import pickle
@@ -44,7 +44,7 @@ def as_rgb(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.repeat(grey[:, :, None], 3, axis=2)
 
 
-STORED = {  # EXIF's definition of each orientation, as what a camera stores of an upright picture
+STORED = {  # by EXIF orientation: what a camera stores of an upright picture
     1: lambda picture: picture,
     2: lambda picture: picture[:, ::-1],
     3: lambda picture: picture[::-1, ::-1],
@@ -134,7 +134,7 @@ def test_more_than_8_bits_are_scaled_not_cut(kind: str) -> None:
 def test_a_dim_16_bit_image_stays_dim() -> None:
     np.testing.assert_array_equal(pixels_of(encoded(np.full((9, 9), 257 * 7, np.uint16), "PNG")), 7)
     np.testing.assert_array_equal(pixels_of(encoded(np.full((9, 9), 0.5, np.float32), "TIFF")), 128)
-    np.testing.assert_array_equal(pixels_of(encoded(np.full((9, 9), 70.0, np.float32), "TIFF")), 0)  # no range to go by
+    np.testing.assert_array_equal(pixels_of(encoded(np.full((9, 9), 70.0, np.float32), "TIFF")), 0)  # no range to scale
 
 
 def test_other_modes() -> None:
@@ -170,7 +170,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG of a few bytes that claims any size."""
+    """Return a PNG of a few bytes that claims to have the given size."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
@@ -224,7 +224,7 @@ def test_what_cannot_be_used_is_rejected_quietly(name: str, capfd: pytest.Captur
 
 
 def test_pillows_log_stays_silent() -> None:
-    """In a process of its own: pytest listens to the log, and Python prints what nobody listens to."""
+    """This needs a separate process: pytest captures the log, and Python prints log records that nobody captures."""
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[277] = 7
     odd = encoded(PHOTO, "TIFF", tiffinfo=tags).replace(
@@ -251,7 +251,7 @@ def test_a_limit_above_pillows_own_holds(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_no_warning_leaves() -> None:
     image = Image.fromarray(GREY).convert("P")
-    content = encoded(image, "PNG", transparency=bytes(range(256)))  # Pillow warns of these when converting
+    content = encoded(image, "PNG", transparency=bytes(range(256)))  # Pillow warns when it converts this image
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         decode(content, CANVAS)

@@ -1,4 +1,4 @@
-"""Values of more than 8 bits: what is lost of them is noted, and the scale is the format's wherever it has one."""
+"""Values of more than 8 bits: losses are noted, and the scale is that of the format whenever the format has one."""
 
 import struct
 import zlib
@@ -22,11 +22,11 @@ def test_a_12_bit_picture_in_a_16_bit_file_keeps_its_scale_and_is_noted() -> Non
         np.testing.assert_array_equal(pixels_of(content), as_rgb(np.floor(ramp / 257 + 0.5).astype(np.uint8)))
     ramp[0, 0] = 4096
     assert decode(encoded(ramp, "PNG"), CANVAS).notes == ()
-    assert decode(encoded(np.zeros((9, 9), np.uint16), "PNG"), CANVAS).notes == ()  # black loses nothing
+    assert decode(encoded(np.zeros((9, 9), np.uint16), "PNG"), CANVAS).notes == ()  # nothing is lost of a black image
 
 
 def deep_png(pixels: npt.NDArray[np.uint16]) -> bytes:
-    """A PNG of 16 bits a band, which Pillow reads and does not write."""
+    """Return a PNG of 16 bits per band, which Pillow can read but not write."""
     height, width, _ = pixels.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
@@ -37,11 +37,11 @@ def test_12_bits_of_colours_are_noted_too() -> None:
     deep = PHOTO.astype(np.uint16) * 16  # up to 4,080
     assert [note.kind for note in decode(deep_png(deep), CANVAS).notes] == [FEW_BITS]
     assert decode(deep_png(deep * 16), CANVAS).notes == ()
-    assert decode(encoded(PHOTO // 20, "PNG"), CANVAS).notes == ()  # as dark, in 8 bits
+    assert decode(encoded(PHOTO // 20, "PNG"), CANVAS).notes == ()  # equally dark, but of 8 bits
 
 
 def test_16_bits_a_pixel_are_not_16_bits_a_band() -> None:
-    width, height, dark = 8, 8, 0b00001_000001_00001  # 5, 6 and 5 bits
+    width, height, dark = 8, 8, 0b00001_000001_00001  # as 5, 6 and 5 bits
     sizes = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 16, 3, 2 * width * height, 0, 0, 0, 0)
     head = struct.pack("<2sIII", b"BM", 66 + 2 * width * height, 0, 66)
     masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)

@@ -1,4 +1,4 @@
-"""What EXIF says of a photograph is kept within bounds, and no EXIF, however hostile, costs a picture."""
+"""EXIF data of a photograph are stored within limits, and no EXIF data, however hostile, make a picture unreadable."""
 
 import io
 import struct
@@ -23,7 +23,7 @@ CANVAS = Canvas(size=16, resize="squash", background=(255, 255, 255), min_side=8
 AS_IS = Canvas(16, "squash", (0, 0, 0), 8, 1.0, PixelsChoice(name="as_is"))
 PHOTO: npt.NDArray[np.uint8] = load_sample_image("flower.jpg")[100:140, 300:330]
 MAKE, MODEL, ORIENTATION, PHOTO_PART, TAKEN, PLACE = 271, 272, 274, 34665, 36867, 34853
-ASCII, SIGNED = 2, 9  # types of a value
+ASCII, SIGNED = 2, 9  # types of EXIF values
 CANON = Shot("Canon EOS 80D", "2019-05-03T12:00:00")
 
 
@@ -52,8 +52,8 @@ def test_camera_and_moment_are_read_beside_the_pixels(form: str, canvas: Canvas)
 
 
 def tiff(entries: bytes, pixels: npt.NDArray[np.uint8] = PHOTO, **options: Any) -> bytes:
-    """Return a TIFF of a Canon, whose table of EXIF lies at its end, with such entries."""
-    stand_in = PHOTO_PART - 1  # tifffile does not write the tag of EXIF
+    """Return a TIFF of a Canon camera with the given EXIF entries in a table at its end."""
+    stand_in = PHOTO_PART - 1  # tifffile does not write the EXIF tag
 
     def written(place: int) -> bytes:
         file = io.BytesIO()
@@ -66,7 +66,7 @@ def tiff(entries: bytes, pixels: npt.NDArray[np.uint8] = PHOTO, **options: Any) 
 
 
 def moment(pixels: npt.NDArray[np.uint8] = PHOTO, before: bytes = b"", **options: Any) -> bytes:
-    """Return a TIFF that says its moment, after other entries; the text lies behind the table of EXIF."""
+    """Return a TIFF with its time of capture after other entries; the text of the time lies behind the EXIF table."""
     place = len(tiff(before + bytes(12), pixels, **options))
     entries = before + struct.pack("<HHII", TAKEN, 2, 20, place)
     return tiff(entries, pixels, **options) + b"2019:05:03 12:00:00\0"
@@ -81,7 +81,7 @@ def test_a_tiff_says_its_camera_and_its_moment(canvas: Canvas, pages: int, compr
 
 
 def test_no_exif_of_a_tiff_costs_a_picture_or_reads_the_file_again_and_again():
-    """A table of 30,000 entries, each of which is most of the photograph, and tables that are broken otherwise."""
+    """One table has 30,000 entries, each the size of half the photograph; the other tables are broken in other ways."""
     many, pair = struct.pack("<HHII", 33000, 7, PHOTO.nbytes // 2, 0) * 30_000, np.stack([PHOTO, PHOTO])
     beyond = struct.pack("<HHII", TAKEN, 2, 2**32 - 1, 2**32 - 1)
     contents = [tiff(entries, pair) for entries in (beyond, beyond[:5], b"")]
@@ -121,7 +121,7 @@ def test_strangers_text_is_bounded(values: dict[str, Any], shot: Shot):
 
 
 def raw(*entries: tuple[int, int, bytes]) -> bytes:
-    """A block as EXIF has it: entries of a tag, a type and a value of four bytes."""
+    """Return an EXIF block whose entries have a tag, a type and a value of four bytes each."""
     table = b"".join(
         struct.pack("<HHI", tag, kind, len(value) if kind == ASCII else 1) + value for tag, kind, value in entries
     )
@@ -141,7 +141,7 @@ def raw(*entries: tuple[int, int, bytes]) -> bytes:
 def test_no_exif_costs_a_picture(block: bytes, error: type[Exception], shot: Shot):
     content = encoded("PNG", exif=block)
     with pytest.raises(error), Image.open(io.BytesIO(content)) as image:
-        image.getexif().get_ifd(PHOTO_PART)  # Pillow raises at this block
+        image.getexif().get_ifd(PHOTO_PART)  # Pillow raises an error for this block
     found = decode(content, CANVAS)
     assert found.shot == shot
     assert found.canvas == decode(encoded("PNG"), CANVAS).canvas

@@ -15,7 +15,7 @@ def test_a_folder_that_is_not_shared_is_told_before_anything_is_decoded(tmp_path
     missing = tmp_path / "of the first machine"
     monkeypatch.setattr(ranks, "told", lambda value: (str(missing), ["a.png"]))
     with pytest.raises(PipelineError, match="All machines must share the project folder"):
-        help_to_fill(None, None)  # which opens no source
+        help_to_fill(None, None)  # fails before it would open a source
     assert not missing.exists()
     monkeypatch.setattr(ranks, "gathered", lambda part: [part, False])
     with Spool(tmp_path / "spool") as spool, pytest.raises(PipelineError, match="All machines must share"):

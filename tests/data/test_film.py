@@ -1,4 +1,4 @@
-"""When films have frames: at what rate, up to which, and what is no film at all."""
+"""Which frames are taken from a film: at what rate, and how many; and which files are not films."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from ssl_pipeline.data.remarks import RejectedError
 def test_frames_are_those_shown_at_regular_times(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.mp4", frames=20)
     assert sample_film(film, 2, 100).seconds == (0.0, 0.5, 1.0, 1.5)
-    assert sample_film(film, 3, 100).seconds == (0.0, 0.3, 0.6, 1.0, 1.3, 1.6)  # the last ones by 1/3, 2/3, 1 ...
+    assert sample_film(film, 3, 100).seconds == (0.0, 0.3, 0.6, 1.0, 1.3, 1.6)  # shown at 1/3, 2/3, 1 s, ...
     assert sample_film(film, 1000, 100).seconds == tuple(round(number / 10, 3) for number in range(20))
     first = sample_film(film, 10, 7)
     assert (len(first.seconds), first.more) == (7, True)

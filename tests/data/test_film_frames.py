@@ -1,4 +1,4 @@
-"""Frames of films are what a person sees at a time, whatever was read before."""
+"""A frame of a film is what a viewer sees at its time, whatever was read before."""
 
 import itertools
 from fractions import Fraction
@@ -24,7 +24,7 @@ def read(film: Path, seconds: float) -> Image.Image:
 
 
 def corners(image: Image.Image) -> list[Colour]:
-    """Upper left, upper right, lower left, lower right."""
+    """Return the colours of the corners: upper left, upper right, lower left, lower right."""
     pixels = np.asarray(image.convert("RGB"))
     (height, width), margin = pixels.shape[:2], 4
     places = itertools.product((margin, height - margin), (margin, width - margin))
@@ -67,7 +67,7 @@ def test_frames_are_read_in_any_format_and_order(tmp_path: Path, name: str, code
 
 
 def test_where_times_are_guessed_no_frame_counts_as_lost(tmp_path: Path) -> None:
-    film = write_film(tmp_path / "film.avi", "libx264", frames=30)  # with frames stored out of order
+    film = write_film(tmp_path / "film.avi", "libx264", frames=30)  # frames are stored out of order
     seconds = sample_film(film, 5, 100).seconds
     assert len(seconds) > 12
     frames = [read(film, time).tobytes() for time in seconds]
@@ -85,7 +85,7 @@ def test_grey_films_are_grey(tmp_path: Path) -> None:
     ("turned", "expected"),
     [
         ((0, False), [RED, GREEN, BLUE]),
-        ((90, False), [GREEN, grey(10), RED]),  # a quarter anticlockwise
+        ((90, False), [GREEN, grey(10), RED]),  # a quarter turn anticlockwise
         ((180, False), [grey(10), BLUE, GREEN]),
         ((270, False), [BLUE, RED, grey(10)]),
         ((0, True), [GREEN, RED, grey(10)]),
@@ -111,14 +111,14 @@ def test_odd_sizes(tmp_path: Path) -> None:
 
 
 def test_of_interlaced_frames_one_moment_is_read(tmp_path: Path) -> None:
-    """Lines of two moments make a comb, which no single moment has."""
+    """Lines of two moments would form a comb, which no single moment has."""
     film = tmp_path / "film.mkv"
     write_film(film, comb=True, pixels="yuv444p", options={"x264-params": "interlaced=1:tff=1", "crf": "5"})
     frame = read(film, 1.0)
     assert frame.size == (64, 48)
     assert_colours(corners(frame), [RED, GREEN, BLUE, grey(10)])
     pixels = np.asarray(frame, int)
-    np.testing.assert_allclose(pixels[4:20:2], pixels[5:21:2], atol=8)  # no line is white
+    np.testing.assert_allclose(pixels[4:20:2], pixels[5:21:2], atol=8)  # no line is white, as the comb would be
 
 
 def test_large_films_that_do_not_say_so_have_the_colours_of_hd(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which files are opened, what is said of those that are not, and what is noted of those of which only a part is read."""
+"""Which files are opened, what is reported of the others, and what is noted of files that are only partly read."""
 
 import io
 import os
@@ -43,7 +43,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\nshowpa
 
 
 def iptc(content: bytes) -> bytes:
-    """A picture in the wrapper of press agencies, which Pillow opens again in whatever format it is."""
+    """Wrap an image in the format of press agencies, whose content Pillow opens in whatever format it is."""
 
     def field(record: int, number: int, value: bytes) -> bytes:
         return bytes([0x1C, record, number]) + struct.pack(">H", len(value)) + value
@@ -59,7 +59,7 @@ def test_no_file_starts_a_program(content: bytes, tmp_path: Path, monkeypatch: p
     ghostscript.write_text(f"#!/bin/sh\necho ran >> {tmp_path}/log\n[ $1 = --version ] && echo 10.0\n")
     ghostscript.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # looked for once in a process
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # Pillow looks for it once per process
     assert rejection(content).startswith("not an image: ")
     assert not (tmp_path / "log").exists()
 
@@ -88,7 +88,7 @@ def heic(image: Image.Image, **options: Any) -> bytes:
 
 def test_heic_is_read_upright() -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # as a phone writes it: beside it, HEIC has an orientation of its own, and only that counts
+    exif[0x0112] = 6  # phones write it too, but HEIC has an orientation of its own, and only this one applies
     stored = Image.fromarray(np.ascontiguousarray(np.rot90(PHOTO)))
     stored.info["exif"] = exif.tobytes()
     pixels, mode = read_pixels(heic(stored, quality=95), CANVAS)
@@ -108,16 +108,16 @@ def test_heic_without_its_library_names_the_extra(monkeypatch: pytest.MonkeyPatc
     content = heic(Image.fromarray(PHOTO))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     assert rejection(content) == "not supported: reading HEIC requires pillow-heif: pip install 'ssl-pipeline[heif]'"
-    assert decode(encoded(PHOTO, "AVIF"), CANVAS).mode == "RGB"  # of the same family, and read by Pillow itself
+    assert decode(encoded(PHOTO, "AVIF"), CANVAS).mode == "RGB"  # a relative that Pillow itself can read
 
 
 def tiff(pixels: npt.NDArray[Any], colours: int = 1, extra: int = 0) -> bytes:
-    """A plain TIFF of (H, W, bands), as a microscope or a satellite's software writes it.
+    """Return a plain TIFF of (H, W, bands), as microscopes or satellite software write it.
 
     Args:
-        pixels: Pixels of any kind.
-        colours: Photometric interpretation: 1 is grey, 2 RGB.
-        extra: How many bands are of no said meaning.
+        pixels: Pixels of any type.
+        colours: Photometric interpretation: 1 for grey, 2 for RGB.
+        extra: Number of bands without a stated meaning.
     """
     height, width, bands = pixels.shape
     kind = {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]
@@ -135,7 +135,7 @@ def tiff(pixels: npt.NDArray[Any], colours: int = 1, extra: int = 0) -> bytes:
     return struct.pack("<2sHI", b"II", 42, start) + pixels.tobytes() + table + bytes(4) + values
 
 
-BANDS = np.dstack([PHOTO, PHOTO])  # 6 of them
+BANDS = np.dstack([PHOTO, PHOTO])  # 6 bands
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_pages_that_are_not_read_are_counted(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_damaged_page_does_not_cost_the_first() -> None:
     content = stack(3)
     tags = Image.open(io.BytesIO(content)).tag_v2
-    start = content.index(struct.pack("<I", tags.next), 8)  # where the first directory points at the second
+    start = content.index(struct.pack("<I", tags.next), 8)  # the first directory's pointer to the second
     assert decode(content[:start] + b"\xff\xff\xff\x7f" + content[start + 4 :], CANVAS).mode == "RGB"
 
 

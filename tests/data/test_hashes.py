@@ -1,4 +1,4 @@
-"""Hashes of files: right after each change that shows, remembered where there was none, and no file is waited for."""
+"""Hashes of files: correct after each visible change, remembered between runs, and no file blocks the run."""
 
 import os
 import sqlite3
@@ -16,7 +16,7 @@ X = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"  # sha256
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that are read from now on."""
+    """Return a list that receives the name of each file that is read from now on."""
     names: list[str] = []
     original = hashes.sha256
 
@@ -41,10 +41,10 @@ def test_a_file_is_read_again_only_where_it_has_changed(tmp_path: Path, read: li
     assert hash_files(pile, ["b", "a", "c"], memory) == {name: Hashed(1, X) for name in ("b", "a", "c")}
     assert sorted(read) == ["a", "b", "c"]
     read.clear()
-    write(pile / "a", "y")  # of the same size, at another time
+    write(pile / "a", "y")  # same size, other time
     write(tmp_path / "other", "z", age=50)
     os.utime(tmp_path / "other", ns=((pile / "b").stat().st_mtime_ns,) * 2)
-    (tmp_path / "other").replace(pile / "b")  # of the same size and time, another file
+    (tmp_path / "other").replace(pile / "b")  # same size and time, but another file
     found = hash_files(pile, ["a", "b", "c"], memory)
     assert sorted(read) == ["a", "b"]
     assert len({item.sha256 for item in found.values()}) == 3
@@ -52,7 +52,7 @@ def test_a_file_is_read_again_only_where_it_has_changed(tmp_path: Path, read: li
 
 
 def test_a_file_that_was_written_just_now_is_read_again(tmp_path: Path, read: list[str]) -> None:
-    """Within a tick of the file system's clock it may be changed again, and look the same."""
+    """The file may change again within a tick of the file system's clock, and then looks the same."""
     write(tmp_path / "a", "x", age=0)
     status = (tmp_path / "a").stat()
     hash_files(tmp_path, ["a"], tmp_path / "memory")
@@ -108,4 +108,4 @@ def test_no_trouble_with_the_memory_stops_a_run(tmp_path: Path, monkeypatch: pyt
         database.execute("BEGIN EXCLUSIVE")
         for memory in ("folder", "other", "locked", "a/below a file"):
             assert hash_files(tmp_path, ["a"], tmp_path / memory) == {"a": Hashed(1, X)}
-    assert (tmp_path / "other").read_bytes() == before  # it may be somebody's
+    assert (tmp_path / "other").read_bytes() == before  # it may belong to someone else

@@ -1,4 +1,4 @@
-"""Two hundred hostile captions: each comes back byte for byte, or is listed with the reason why it is left out."""
+"""Two hundred hostile captions: each is restored byte for byte, or listed with the reason why it was left out."""
 
 import csv
 import io
@@ -27,14 +27,14 @@ SPOKEN = [text for text in HOSTILE if not any("\ud800" <= letter <= "\udfff" for
 
 
 def stored(out: Path) -> dict[str, tuple[str, ...]]:
-    """The captions in a store by the names of images."""
+    """Return the captions in a store by the names of their images."""
     rows = list(csv.DictReader(io.StringIO((out / "store" / "index.csv").read_text(encoding="utf-8"), newline="")))
     splits = {name: open_split(out / "store", name).captions for name in SPLITS}
     return {row["path"]: (splits[row["split"]] or {int(row["row"]): ()})[int(row["row"])] for row in rows}
 
 
 def listed(out: Path) -> dict[str, list[str]]:
-    """The reasons why captions of images were left out, by the names of images."""
+    """Return the reasons why captions were left out, by the names of their images."""
     found: dict[str, list[str]] = {}
     for line in csv.DictReader(io.StringIO((out / "captions.csv").read_text(encoding="utf-8"), newline="")):
         if line["note"].startswith("left out: "):
@@ -43,7 +43,7 @@ def listed(out: Path) -> dict[str, list[str]]:
 
 
 def accounted_for(out: Path, given: Mapping[str, tuple[str, ...]]) -> int:
-    """Hold each caption against what became of it; return how many were kept."""
+    """Compare each caption with its outcome; return how many captions were stored."""
     kept, left_out = stored(out), listed(out)
     for name, texts in given.items():
         assert len(kept[name]) + len(left_out.get(name, [])) == len(texts)
@@ -76,7 +76,7 @@ def test_what_is_said_of_them_is_harmless(tmp_path: Path) -> None:
     for line in csv.reader(io.StringIO((tmp_path / "out" / "captions.csv").read_text(encoding="utf-8"), newline="")):
         assert all(printable(cell, kept="") == cell for cell in line)
         assert not line[1].startswith(("=", "+", "-", "@"))
-        assert len(line[1]) < 1300  # of 200 letters, each written as six
+        assert len(line[1]) < 1300  # 200 characters, each escaped as six
 
 
 def in_a_table(root: Path) -> dict[str, tuple[str, ...]]:
@@ -86,7 +86,7 @@ def in_a_table(root: Path) -> dict[str, tuple[str, ...]]:
 
 
 def in_texts(root: Path) -> dict[str, tuple[str, ...]]:
-    """Each text alone in its file, in lines; the mark of the byte order at the beginning belongs to the file."""
+    """Write each text to a file; each line is a caption, and a byte order mark at the start belongs to the file."""
     for row, text in enumerate(SPOKEN):
         (root / f"{row}.txt").write_bytes(text.encode())
     lines = [[line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n")] for text in SPOKEN]

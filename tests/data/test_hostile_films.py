@@ -1,4 +1,4 @@
-"""A hundred films that are cut, overwritten, shortened or misnamed: each is a reject, or has frames that are sound."""
+"""A hundred truncated, overwritten, shortened or misnamed films: each is rejected, or its frames are sound."""
 
 import random
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from ssl_pipeline.data.film_sample import sample_film
 from ssl_pipeline.data.remarks import RejectedError
 
 SOUND = {"film.mp4": "libx264", "film.mkv": "libx264", "film.avi": "mpeg4", "film.ts": "libx264", "film.flv": "libx264"}
-EACH = 20  # hostile films of each
+EACH = 20  # hostile films per format
 
 
 def hostile(content: bytes, number: int) -> bytes:
-    """A film that was cut off, or is damaged in other ways."""
+    """Return a film that is truncated or damaged in other ways."""
     chance = random.Random(number)
     return content[: chance.randrange(len(content))] if number % 4 == 0 else damage(content, chance)
 
@@ -53,7 +53,7 @@ def test_hostile_films_are_rejects_or_have_frames_that_are_the_same_in_any_order
         films += 1
         frames += sum(isinstance(frame, bytes) for frame in forwards)
     assert kinds <= {"not a film", "broken", "empty file", "not supported"}
-    assert films >= 3  # some hold something that can be used; the table of an MP4 is easily lost
+    assert films >= 3  # some remain usable; an MP4 easily loses its table
     assert frames > 2 * films
 
 

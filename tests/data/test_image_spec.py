@@ -1,4 +1,4 @@
-"""The record of what images' values mean: what it refuses, what a split carries of it, and statistics on its scale."""
+"""The record of what pixel values mean: what it refuses, what a split stores of it, and statistics on its scale."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ IDS = np.arange(6, dtype=np.uint64)
 
 
 def images_of(spec: ImageSpec) -> Pixels:
-    """Six random images of 8 px within the full scale."""
+    """Return six random images of 8 px within the full scale."""
     shares = np.random.default_rng(0).random((6, 8, 8, spec.channels)) * np.linspace(0.2, 1, spec.channels)
     values = spec.low + shares * (spec.high - spec.low)
     return (values if spec.dtype == "float32" else values.round()).astype(spec.numpy_dtype)
@@ -64,7 +64,7 @@ def test_statistics_are_shares_of_the_full_scale_however_blocks_are_cut(tmp_path
 
 def test_an_image_is_flat_by_the_full_scale_and_not_by_its_type(tmp_path: Path) -> None:
     images = np.full((6, 8, 8, 1), 2000, np.uint16)
-    images[0, 0, 0] += 120  # of 4095: less than 8 of 255
+    images[0, 0, 0] += 120  # 120 of 4095 is less than 8 of 255
     images[1, 0, 0] += 200
     assert write_split(tmp_path / "train", IDS, [images], 8, GREY12).flat == [0, 2, 3, 4, 5]
 

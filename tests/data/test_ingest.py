@@ -1,4 +1,4 @@
-"""Ingest: nothing is lost, nothing leaks, and the bytes depend on the pictures alone."""
+"""Ingest: nothing is lost, nothing leaks between splits, and the bytes depend on the pictures alone."""
 
 import csv
 import json
@@ -64,7 +64,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def plant(root: Path) -> Path:
-    """Images of every odd kind and files of every broken kind, among good ones."""
+    """Write images of every unusual kind and files of every broken kind among good images."""
     classes(root, 30)
     odd = root / "odd"
     big = np.kron(digit(40), np.ones((5, 4), np.uint8))  # 40 high, 32 wide
@@ -79,8 +79,8 @@ def plant(root: Path) -> Path:
     save(odd / "float.tif", (255 - big).astype(np.float32) / 255)
     save(odd / "film.gif", Image.fromarray(big), save_all=True, append_images=[Image.fromarray(big // 2)])
     (odd / "no suffix").write_bytes((odd / "deep.png").read_bytes())
-    shutil.copy(root / "0" / "000.png", root / "copy of 0.png")  # the same file again, without a label
-    save(root / "1" / "another format.bmp", digit(0))  # the same picture, with another label
+    shutil.copy(root / "0" / "000.png", root / "copy of 0.png")  # the same file again, but without a label
+    save(root / "1" / "another format.bmp", digit(0))  # the same picture, but with another label
     bad = root / "bad"
     save(bad / "whole.png", np.kron(digit(41), np.ones((9, 9), np.uint8)))
     whole = (bad / "whole.png").read_bytes()
@@ -129,10 +129,10 @@ def test_whatever_is_in_the_pile_is_accounted_for(packed: bool, tmp_path: Path) 
     stored = {row.path for row in read_index(out / "store")}
     rejects, copies = table(out / "rejects.csv"), table(out / "duplicates.csv")
     ignored = table(out / "ignored.csv")
-    assert sorted([*stored, *rejects, *copies, *ignored]) == sorted(files)  # each file once, none twice
+    assert sorted([*stored, *rejects, *copies, *ignored]) == sorted(files)  # each file exactly once
     assert {path: line["reason"].partition(":")[0] for path, line in rejects.items()} == bad
     assert ignored.keys() == {"README", "Thumbs.db", ".hidden.png", "notes.txt", "__MACOSX/0/000.png"}
-    # of three files of one picture, in a class, in another class and in none, one is kept, without a label
+    # one picture is in three files: in a class, in another class and unlabelled; one file stays, without a label
     assert copies.keys() == {"1/another format.bmp", "copy of 0.png", "odd/no suffix"}
     assert [row.label for row in read_index(out / "store") if row.path == "0/000.png"] == [""]
 
@@ -204,7 +204,7 @@ def test_a_source_that_cannot_travel_is_read_here_and_decoded_there(
 
 
 def test_labels_and_test_images_leave_train_as_it_is(tmp_path: Path) -> None:
-    """Where the source names the splits, what pretraining reads is a function of the training images alone."""
+    """If the source names the splits, pretraining reads a function of the training images alone."""
     for name in ("a", "b"):
         for index in range(60):
             split = ("train", "train", "val", "test")[index % 4]
@@ -290,7 +290,7 @@ def test_originals_show_every_mode_and_many_shapes(tmp_path: Path, monkeypatch: 
         assert original.image.shape == (row.height, row.width, 3)
     kept = [row for row in index.values() if row.split != "test"]
     odd = ("inks.jpg", "palette.gif", "glass.png", "deep.png", "bits.png", "float.tif")
-    assert {f"odd/{name}" for name in odd} & {row.path for row in kept} <= paths  # one of each mode
+    assert {f"odd/{name}" for name in odd} & {row.path for row in kept} <= paths  # each mode at least once
     assert {original.image.shape for original in originals} == {(row.height, row.width, 3) for row in kept}
 
 

@@ -1,4 +1,4 @@
-"""Ingest: what decoding has to say of single files reaches the lists, the manifest and the warnings."""
+"""Ingest: notes of the decoder about single files reach the lists, the manifest and the warnings."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The inventory: each change that `ingest` would see, and no other, without a hang or a traceback."""
+"""The inventory notices each change that `ingest` would see and no other, without a hang or a traceback."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ Refresh = Callable[..., str]
 
 @pytest.fixture
 def pile(tmp_path: Path) -> Path:
-    """Six files in two folders, one of which is a link, and a table."""
+    """Write six files: a table, and five images in two folders, one of which is a link."""
     for name in ("pile/cat/1.png", "pile/cat/2.png", "elsewhere/3.png", "elsewhere/4.png"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def pile(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def again(tmp_path: Path, pile: Path) -> Refresh:
-    """A function that refreshes the inventory, with other options if need be, and returns the line that it says."""
+    """Return a function of options that refreshes the inventory and returns the line for the user."""
 
     def run(**options: Any) -> str:
         choice = Choice.model_validate({"name": "folder", "path": str(pile)} | options)
@@ -56,10 +56,10 @@ def test_every_change_is_seen_through_links_too(tmp_path: Path, pile: Path, agai
     assert list(files(tmp_path)) == ["cat/1.png", "cat/2.png", "dog/3.png", "dog/4.png", "labels.csv"]
     (pile / "cat" / "5.png").write_text("new")
     (pile / "cat" / "1.png").unlink()
-    (tmp_path / "elsewhere" / "3.png").write_text("elsewhere/9.png")  # of the same size
+    (tmp_path / "elsewhere" / "3.png").write_text("elsewhere/9.png")  # the size stays the same
     (pile / "labels.csv").write_text("path,label\ncat/2.png,cat\n")
     assert again() == "5 files, 1 new, 2 changed, 1 gone"
-    (pile / ".dvc").mkdir()  # makes it another project, for dvc
+    (pile / ".dvc").mkdir()  # for DVC, this makes the folder another project
     (pile / "cat" / "2.png").unlink()
     assert again() == "4 files, 1 gone"
 
@@ -111,7 +111,7 @@ def test_an_inventory_outlives_its_source_but_not_another_one(tmp_path: Path, pi
         ConfigError, match=r"nowhere does not exist.* is missing too: run `dvc checkout`, or `dvc pull`"
     ):
         again(path="nowhere")
-    pile.mkdir()  # such as a disk that is not mounted: nothing is thrown away for it
+    pile.mkdir()  # may be the mount point of a missing disk, so nothing is discarded
     with pytest.raises(PipelineError, match="no images found in"):
         again()
     assert (tmp_path / "inventory.json").read_bytes() == before
@@ -144,7 +144,7 @@ def test_paths_as_people_write_them(
 def test_products_are_nobody_s_images(
     tmp_path: Path, again: Refresh, path: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the preview of one run would be learned from in the next."""
+    """Otherwise the preview of one run would become training data of the next."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to("data")
     (tmp_path / "data" / "augmented").mkdir(parents=True)
@@ -188,7 +188,7 @@ def test_what_torchvision_downloads_is_there_before_it_is_listed(
 def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path: Path, pile: Path, again: Refresh) -> None:
     choice = {"name": "folder", "path": str(pile)}
     arguments = (Folder(path=str(pile)), choice, tmp_path / "inventory.json", tmp_path / "hashes.sqlite")
-    with unchanged(*arguments):  # nothing to hold it against
+    with unchanged(*arguments):  # there is no inventory to compare with yet
         (pile / "cat" / "1.png").write_text("other")
     again()
     with unchanged(*arguments):

@@ -1,4 +1,4 @@
-"""Layouts: what folders and labels.csv say of each image, and what is refused because it could be read in two ways."""
+"""Layouts: what folders and labels.csv say about each image, and what is refused as ambiguous."""
 
 import unicodedata
 import zipfile

@@ -1,4 +1,4 @@
-"""Listing: whatever lies in a directory is an image, or ignored, or rejected, and never trusted."""
+"""Listing: each entry of a directory is an image, ignored, or rejected, and never trusted."""
 
 import errno
 import os
@@ -84,7 +84,7 @@ def test_links_that_lead_nowhere(tmp_path: Path) -> None:
 
 def test_a_folder_is_listed_once_however_many_links_lead_to_it(tmp_path: Path) -> None:
     root = write(tmp_path / "pile", ["cat/1.png"])
-    for number in range(40):  # each holds two links to the next: 2 to the power of 40 paths
+    for number in range(40):  # each folder holds two links to the next: 2^40 paths
         for name in "ab":
             place = root / f"{number:02}" / name
             place.parent.mkdir(exist_ok=True)
@@ -103,7 +103,7 @@ def test_a_folder_is_listed_once_however_many_links_lead_to_it(tmp_path: Path) -
 
 
 def test_a_link_does_not_take_a_folders_name(tmp_path: Path) -> None:
-    """A folder has its own path wherever it can: a link before it in the order of names changes no label."""
+    """A folder keeps its own path if possible: a link that comes first in alphabetical order changes no label."""
     root = write(tmp_path / "pile", ["zebra/1.png", "yak/2.png"])
     (root / "animals").symlink_to(root / "zebra")
     (root / "yak" / "again").symlink_to(root / "zebra")
@@ -116,7 +116,7 @@ def test_a_link_does_not_take_a_folders_name(tmp_path: Path) -> None:
 def test_folders_however_deep(tmp_path: Path) -> None:
     root = write(tmp_path / "pile", ["1.png"])
     place = os.open(root, os.O_RDONLY)
-    for level in range(1200 + 8):  # at last with a path that is longer than the system allows
+    for level in range(1200 + 8):  # the path ends up longer than the system allows
         name = "d" if level < 1200 else "n" * 250
         os.mkdir(name, dir_fd=place)
         below = os.open(name, os.O_RDONLY, dir_fd=place)
@@ -129,7 +129,7 @@ def test_folders_however_deep(tmp_path: Path) -> None:
     assert [record.path for record in source.records] == ["1.png", "d/" * 1200 + "2.png"]
     (reason,) = source.rejects.values()
     assert str(reason) == f"unreadable: {os.strerror(errno.ENAMETOOLONG)}"
-    subprocess.run(["rm", "-rf", root], check=True)  # Python's own way to remove it would be recursive
+    subprocess.run(["rm", "-rf", root], check=True)  # Python's own function would recurse
 
 
 def test_a_table_that_cannot_be_read_is_said(tmp_path: Path) -> None:

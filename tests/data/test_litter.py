@@ -1,4 +1,4 @@
-"""Litter: what NAS, sync and camera software leaves beside pictures is told by its name, and is no image."""
+"""Litter: files that NAS, sync and camera software leave beside pictures are recognised by name and are not images."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files that every viewer shows are kept, what is missing from them is measured, and half a picture stays a reject."""
+"""Files that every viewer shows are accepted, what they lack is measured, and half a picture is still rejected."""
 
 import io
 import random
@@ -32,7 +32,7 @@ def outcome_of(content: bytes) -> Decoded | RejectedError:
 
 
 def share_lost(whole: npt.NDArray[np.int64], kept: npt.NDArray[np.int64], unit: int) -> float:
-    """The share of a picture from the first coded unit on that differs, and is not merely blurred by its neighbours."""
+    """Return the share of a picture from the first differing coded unit onwards; blur from that unit does not count."""
     differs = np.abs(whole - kept).max(axis=2) > 0
     if not differs.any():
         return 0.0
@@ -67,7 +67,7 @@ def test_a_jpeg_is_kept_if_at_most_a_hundredth_of_its_rows_is_missing(kind: str)
         lost = share_lost(whole, shown.astype(int), unit)
         outcome = outcome_of(content[:-cut])
         if isinstance(outcome, RejectedError):
-            assert lost > 0.005, (cut, lost)  # what is missing is rounded up to whole units
+            assert lost > 0.005, (cut, lost)  # losses are rounded up to whole units
             assert str(outcome).startswith("broken: OSError: image file is truncated")
             continue
         kept += 1
@@ -82,7 +82,7 @@ def test_a_jpeg_is_kept_if_at_most_a_hundredth_of_its_rows_is_missing(kind: str)
 
 
 def test_a_progressive_jpeg_that_lacks_a_scan_is_broken() -> None:
-    """All of the picture is there, but coarse: nothing is missing from its last rows alone."""
+    """The whole picture is there, but coarse: not only its last rows are affected."""
     content = encoded(CHINA, "JPEG", progressive=True)
     last = content.rindex(b"\xff\xda")
     for end in (last, last + 2, last + 6):
@@ -91,7 +91,7 @@ def test_a_progressive_jpeg_that_lacks_a_scan_is_broken() -> None:
 
 
 def test_a_jpeg_that_ends_where_an_interval_does_is_broken() -> None:
-    """Between two restart markers whatever is no marker is skipped, so that nothing seems to depend on it."""
+    """Decoders skip whatever is not a marker between two restart markers, so nothing seems to depend on it."""
     content = encoded(CHINA, "JPEG", restart_marker_blocks=5)
     ends = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", content)]
     for end in ends[5:-5:6]:
@@ -122,7 +122,7 @@ def test_a_png_with_megabytes_of_text_is_kept(late: bool) -> None:
         start = content.index(b"iTXt") - 4
         end = start + 12 + int.from_bytes(content[start : start + 4], "big")
         content = content[:start] + content[end:-12] + content[start:end] + content[-12:]
-    np.testing.assert_array_equal(pixels_of(content), PHOTO)  # upright too
+    np.testing.assert_array_equal(pixels_of(content), PHOTO)  # and it is upright
     ((kind, detail),) = notes(content)
     assert kind == "have long texts or colour profiles, which were ignored"
     assert detail.endswith(" bytes of them were left out")

@@ -1,4 +1,4 @@
-"""Moments in the store: the clip and the time of each frame, and the first moment of equal frames."""
+"""Times in the store: the clip and the time of each frame, and the earliest time of identical frames."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +57,7 @@ def test_a_frame_that_many_clips_show_ties_none_of_them() -> None:
         ((content,), _) = merge_copies((b"black", record) for record in black[:clips])
         assert (content.groups, content.moment) == (groups, Moment("a", 0.0))
     ((content,), _) = merge_copies((b"black", record._replace(seconds=None)) for record in black)
-    assert content.groups == set("abcdef")  # images that are no frames are tied as ever
+    assert content.groups == set("abcdef")  # images that are not frames are grouped as always
     others = [(record.path.encode(), record._replace(path=record.path + "2", seconds=1.0)) for record in black]
     contents, _ = merge_copies([*((b"black", record) for record in black), *others])
     assert set(assign(contents, 0, 0.2, 0.2)[0]) >= {"val"}

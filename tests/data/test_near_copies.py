@@ -1,4 +1,4 @@
-"""Near copies are found at any size and quality, nothing else is, and no split parts them."""
+"""Near copies are found at any size and quality, nothing else is found, and no split separates them."""
 
 import hashlib
 import io
@@ -23,7 +23,7 @@ from ssl_pipeline.errors import PipelineError
 
 
 def patches(side: int = 128) -> list[npt.NDArray[np.uint8]]:
-    """Pieces of scikit-learn's two photographs, of 427 x 640 pixels each, but not of the empty sky."""
+    """Return pieces of scikit-learn's two photographs (427 x 640 pixels each), except those of empty sky."""
     pieces = [
         photo[top : top + side, left : left + side]
         for photo in load_sample_images().images
@@ -49,7 +49,7 @@ def test_a_picture_is_found_at_another_size_and_quality(quality: int, scale: flo
     half = len(PATCHES)
     found = alike([sketch(picture) for picture in pictures])
     assert all(other == one + half for one, other in found)
-    assert len(found) >= 0.85 * half  # three patches are out of focus: there is little for a hash to hold on to
+    assert len(found) >= 0.85 * half  # three patches are out of focus, with few details for a hash
 
 
 def test_other_colours_are_another_picture() -> None:
@@ -66,7 +66,7 @@ def test_small_pictures_have_no_sketch() -> None:
 
 
 def test_the_search_finds_what_comparing_all_with_all_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hashes at every distance from some centres, those at the very edge among them."""
+    """The hashes lie at various distances from centres, some exactly at the limit."""
     monkeypatch.setattr(likeness, "BLOCK", 100)
     generator = np.random.default_rng(0)
     centres = generator.integers(0, 2, (60, 256), dtype=np.uint8)
@@ -80,11 +80,11 @@ def test_the_search_finds_what_comparing_all_with_all_finds(monkeypatch: pytest.
         expected.join(int(one), int(other))
     found = alike([line.tobytes() + bytes(192) for line in hashes])
     assert found == [members for members in expected.members() if len(members) > 1]
-    assert sum(map(len, found)) == 60 * 5  # of each centre, those at distances of 0 and of 27 to 30
+    assert sum(map(len, found)) == 60 * 5  # for each centre, those at distances of 0 and of 27 to 30
 
 
 def test_a_crowd_is_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However few of it each picture is compared with."""
+    """This holds however few members each picture is compared with."""
     monkeypatch.setattr(likeness, "CROWD", 2)
     assert alike([bytes(32) + bytes([number % 3] * 192) for number in range(50)]) == [list(range(50))]
 
@@ -94,7 +94,7 @@ def content(name: str, split: SplitName | None = None, groups: Sequence[str] = (
 
 
 def pictures(names: Sequence[Sequence[str]]) -> dict[str, Picture]:
-    """Pictures of names, those of one sequence near copies of each other; the first is the largest."""
+    """Return pictures by name; the names in a sequence are near copies of each other, and the first is the largest."""
     return {
         name: Picture(hashlib.sha256(str(number).encode()).digest() + bytes(192), 1000 - place)
         for number, mine in enumerate(names)
@@ -146,7 +146,7 @@ def test_a_near_copy_of_a_test_image_is_not_trained_on() -> None:
 
 
 def test_near_copies_never_make_groups_of_the_source_contradict_each_other() -> None:
-    """One image is in train, another in test; carl, whom the source puts nowhere, looks like both."""
+    """One image is in train and another in test; carl, in no split of the source, has an image like each of them."""
     contents = [
         content("train", "train"),
         content("carl 1", groups=["carl"]),

@@ -1,4 +1,4 @@
-"""Odd names: what a file or a class is called changes no table, and is a program for no spreadsheet."""
+"""Odd names: names of files and classes cannot corrupt a table or run as a formula in a spreadsheet."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Decoding processes: each file has its bounds, only the one that breaks them is lost, and none outlives its parent."""
+"""Decoding processes: each file has limits, only one that breaks them is lost, and none outlives its parent."""
 
 import functools
 import io
@@ -45,7 +45,7 @@ def test_a_killed_process_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def jpeg(shade: int, side: int = 16, scans: int = 1) -> bytes:
-    """A grey JPEG; its last scan, which says nothing new, comes so many times: that costs few bytes and much time."""
+    """Return a grey JPEG whose last scan, which adds nothing, is repeated: few bytes that take long to decode."""
     file = io.BytesIO()
     Image.new("L", (side, side), shade).save(file, "JPEG", progressive=True)
     content = file.getvalue()
@@ -57,7 +57,7 @@ SLOW = jpeg(0, side=1000, scans=2000)  # 28 KB
 
 
 def read_odd(name: str, limit: int) -> bytes:
-    """Read nine good files and one that is not."""
+    """Read nine good files and one bad file."""
     if not name.startswith("odd"):
         return jpeg(10 * int(name))
     if name == "odd: crashes":
@@ -124,7 +124,7 @@ def _make_what_cannot_be_sent(content: bytes) -> object:
 
 
 def test_a_file_that_decodes_in_time_does_so_again_and_again() -> None:
-    """The clock starts anew with each file."""
+    """The time limit applies to each file separately."""
     work: Callable[[bytes], bytes] = functools.partial(_spin, 0.15)
     chunk = Chunk(["a", "b", "c", "d"], str.encode, work)
     limits = workers.Limits(seconds=0.4, seconds_per_byte=0.0, memory=2**28)

@@ -1,4 +1,4 @@
-"""Splits: copies are one image, groups stay whole, every class is on every side, and little moves when data changes."""
+"""Splits: copies are one image, groups stay whole, every class is in every split, and little moves when data change."""
 
 import hashlib
 import random

@@ -1,4 +1,4 @@
-"""What was decoded before a run was killed is not decoded again, and nothing else is taken for it."""
+"""Images decoded before a run was killed are not decoded again, and nothing else is mistaken for them."""
 
 import zlib
 from collections.abc import Callable, Iterator

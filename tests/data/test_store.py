@@ -1,4 +1,4 @@
-"""The store: what is written is what is read, shard by shard; damage is told from data."""
+"""The store: what is written is what is read, shard by shard; damage is distinguished from data."""
 
 from pathlib import Path
 
@@ -107,7 +107,7 @@ def rename(path: Path) -> None:
 
 def unclose(path: Path) -> None:
     content = path.read_bytes()
-    path.write_bytes(content.replace(b"}", b" ", 1))  # the header's last brace
+    path.write_bytes(content.replace(b"}", b" ", 1))  # the closing brace of the header
 
 
 @pytest.mark.usefixtures("_small_shards")
@@ -125,7 +125,7 @@ def test_a_shard_is_read_whole_once_before_its_first_image_is_given_out(
 ) -> None:
     path = written(tmp_path) / "train" / "images-0001.npy"
     content = bytearray(path.read_bytes())
-    content[-1] ^= 1  # in the last pixel
+    content[-1] ^= 1  # one bit of the last pixel
     path.write_bytes(content)
     read: list[str] = []
     whole = products.sha256

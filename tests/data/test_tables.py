@@ -1,4 +1,4 @@
-"""Tables: whatever a name holds is read back as it was, and a list of files is no program for a spreadsheet."""
+"""Tables: any name is read back unchanged, and no list of files can run formulas in a spreadsheet."""
 
 import csv
 from pathlib import Path
