@@ -1,4 +1,4 @@
-"""A small trained model, so to speak, its exported graph, and real images of several shapes."""
+"""A small model that plays a trained one, its exported graph, and real images of several shapes."""
 
 import sys
 from collections.abc import Callable
@@ -32,9 +32,9 @@ class Model(NamedTuple):
     encoder: Encoder
     card: ModelCard
     backbone: Path
-    """Its graph, with embeddings of unit length."""
+    """The exported graph, with embeddings of unit length."""
     core: Path
-    """The network alone."""
+    """The graph of the network alone."""
 
 
 def settle(encoder: Encoder, size: int) -> Encoder:
@@ -42,7 +42,7 @@ def settle(encoder: Encoder, size: int) -> Encoder:
     images = torch.from_numpy(digit_images(256)).permute(0, 3, 1, 2) / 255
     for module in encoder.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # take the statistics over at once
+            module.momentum = None  # adopt the statistics of the one batch
     with torch.no_grad():
         encoder.train()(torch.nn.functional.interpolate(images, size=size))
     return encoder.eval()
@@ -67,7 +67,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.fixture(scope="session")
 def originals() -> list[Images]:
-    """Two photographs, one of them upright, and some digits."""
+    """Return two photographs, one of them upright, and some digits."""
     china, flower = load_sample_image("china.jpg"), load_sample_image("flower.jpg")
     return [china, flower[:, 200:400].copy(), *digit_images(5)]
 
@@ -79,10 +79,10 @@ def command(model: Model) -> list[str]:
 
 @pytest.fixture(scope="session")
 def make_replay(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
-    """A function that makes a command which answers as the reference does, from a file.
+    """Return a function that makes a command that replays the reference's answers from a file.
 
-    The file is written by the reference's own function, from the model's files: a torch process for each test would
-    take too long. `command` is the real one.
+    The reference's own function writes the file from the model's files: a torch process for each test would take too
+    long. `command` is the real command.
     """
 
     def make(folder: Path, card: ModelCard, originals: list[Pixels], l2_normalize: bool) -> list[str]:

@@ -1,4 +1,4 @@
-"""Small networks behind `FITTED`, of a few operators, and ways to spoil a network."""
+"""Small networks of a few operators that begin at `FITTED`, and ways to spoil a network."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ def onnx_session(model: onnx.ModelProto) -> Any:
 
 
 def products(*kinds: str) -> onnx.ModelProto:
-    """A network of matrix products: images of 2 x 2 px, flattened, and one operator after the other."""
+    """Return a network of matrix products: it flattens images of 2 x 2 px and applies one operator after the other."""
     generator = np.random.default_rng(0)
     weights = [generator.normal(size=(12, 12)).astype(np.float32) for _ in kinds]
     nodes, last = [helper.make_node("Flatten", [FITTED], ["flat"], name="flatten")], "flat"
@@ -39,7 +39,7 @@ def products(*kinds: str) -> onnx.ModelProto:
 def convolved(
     nodes: Sequence[onnx.NodeProto], values: Mapping[str, np.ndarray], *, given: str = FITTED, made: Any = (3, 4, 4)
 ) -> onnx.ModelProto:
-    """A model of nodes on images of 4 x 4 px, whose output `embedding` is (batch, *made)."""
+    """Return a model of the given nodes on images of 4 x 4 px, whose output `embedding` is (batch, *made)."""
     graph = helper.make_graph(
         nodes,
         "convolved",
@@ -51,12 +51,12 @@ def convolved(
 
 
 def invalid(network: onnx.ModelProto) -> None:
-    """Break what onnx's checker looks at."""
+    """Make the graph invalid for onnx's checker."""
     network.graph.node[-1].op_type = "Frobnicate"
 
 
 def unrunnable(network: onnx.ModelProto) -> None:
-    """Fail when the graph runs, and not before."""
+    """Make the graph fail when it runs, but not before."""
     network.graph.node[-1].output[0] = "late"
     network.graph.initializer.append(numpy_helper.from_array(np.array([7]), "seven"))
     network.graph.node.append(helper.make_node("Shape", ["late"], ["shape"], name="shape"))

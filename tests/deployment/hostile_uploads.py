@@ -1,4 +1,4 @@
-"""Uploads that are no images, or claim to be larger ones: what is sent, and the status that answers it."""
+"""Uploads that are not images or claim to be larger ones: what is sent, and the status of the answer."""
 
 import struct
 import zlib
@@ -6,7 +6,7 @@ import zlib
 __all__ = ["HOSTILE", "MOST_BYTES"]
 
 MOST_BYTES = 2**20
-"""The bytes of a body that the tested service takes."""
+"""Size of the largest request body that the tested service accepts, in bytes."""
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Other backbones than the default go from pixels to embeddings too: squeeze-and-excitation, and attention."""
+"""Backbones other than the default also go from pixels to embeddings: squeeze-and-excitation, and attention."""
 
 from collections.abc import Callable
 from pathlib import Path

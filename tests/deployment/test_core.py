@@ -1,4 +1,4 @@
-"""backbone_core.onnx: the network alone, its batch, its metadata, and the preprocessing that the documentation gives."""
+"""backbone_core.onnx: the network alone, its batch, its metadata, and the documented preprocessing."""
 
 import json
 import re
@@ -26,7 +26,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "forms.md"
 
 @pytest.fixture(scope="module")
 def documented(model: Model) -> dict[str, Any]:
-    """What the code of the page defines."""
+    """Return what the code on the page defines."""
     (code,) = re.findall(r"```python\n(import json.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, Any] = {}
     exec(code.replace("models/export/backbone_core.onnx", str(model.core)), names)
@@ -91,7 +91,7 @@ def test_a_fixed_number_of_images(model: Model, originals: list[Images], tmp_pat
 
 
 def asked(model: Model, originals: list[Images]) -> tuple[dict[str, tuple[Images]], dict[str, np.ndarray]]:
-    """Batches, and what torch answers to them."""
+    """Return batches, and torch's outputs for them."""
     network = FromPixels(model.card, embedding(model.encoder, True)).eval()
     batches = {name: (images,) for name, images in probes(originals, 16).items()}
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""A height or width of 0 is refused by the graph itself, in each runtime; anything else passes as if there were no gate."""
+"""The graph itself refuses a height or width of 0 in each runtime; all other images pass as if there were no gate."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -70,4 +70,4 @@ def test_images_with_pixels_pass_as_if_there_were_no_gate(model: Model, tmp_path
         images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
         np.testing.assert_array_equal(gated(images), ungated(images))
     assert gated(np.zeros((0, 8, 8, 3), np.uint8)).shape == (0, 16)
-    assert np.isfinite(ungated(np.zeros((2, 0, 8, 3), np.uint8))).all()  # an embedding of nothing, as it was before
+    assert np.isfinite(ungated(np.zeros((2, 0, 8, 3), np.uint8))).all()  # without the gate, it has an embedding

@@ -87,7 +87,7 @@ def test_energies_that_are_not_finite_are_refused(model: Model, energy: Path, or
     graph = onnx.load(energy)
     for node in graph.graph.node:
         node.output[:] = ["inner" if name == "energy" else name for name in node.output]
-    graph.graph.node.append(onnx.helper.make_node("Log", ["inner"], ["energy"]))  # of numbers below 0
+    graph.graph.node.append(onnx.helper.make_node("Log", ["inner"], ["energy"]))  # the logarithm of negative numbers
     onnx.save(graph, tmp_path / "nan.onnx")
     with pytest.raises(PipelineError, match="[0-9]+ of onnxruntime's values are NaN or infinite, but torch's are not"):
         prove_energy(tmp_path / "nan.onnx", model.encoder, CosineEnergy(), model.card, originals)

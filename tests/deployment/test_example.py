@@ -59,7 +59,7 @@ def test_what_cannot_be_read_is_left_out_by_name(model: Model, tmp_path: Path):
 
 
 def exif(orientation: int) -> bytes:
-    """A camera's note on how to turn its picture."""
+    """Return an EXIF block with the orientation of a camera."""
     note = Image.Exif()
     note[0x0112] = orientation
     return note.tobytes()

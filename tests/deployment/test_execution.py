@@ -1,4 +1,4 @@
-"""What a user asks a graph to run on is what it runs on, or the message says what is missing."""
+"""A graph runs on what the user asks for, or the message says what is missing."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,7 +42,7 @@ def test_left_to_itself_it_asks_for_cuda_only_where_there_is_a_device(monkeypatc
     cuda = {"use_tf32": "0", "device_id": "0"}
     assert wanted() == [(CUDA, cuda), CPU]
     assert wanted("cpu") == [CPU]
-    monkeypatch.setenv("LOCAL_RANK", "3")  # the second of the two devices
+    monkeypatch.setenv("LOCAL_RANK", "3")  # rank 3 uses the second of the two devices
     assert wanted("cuda") == [(CUDA, cuda | {"device_id": "1"}), CPU]
     built(monkeypatch, OPENVINO, CPU)
     assert wanted() == [CPU]

@@ -1,4 +1,4 @@
-"""Graphs from pixels: any number and shape of images, names, metadata, and classifiers that add nothing but a head."""
+"""Graphs from pixels: any number and shape of images, names, metadata, and classifiers that only add a head."""
 
 import json
 import os
@@ -59,8 +59,8 @@ def test_any_number_of_images_of_any_shape(model: Model, shape: tuple[int, int],
 
 
 def test_the_graph_resizes_as_the_store_did(model: Model, originals: list[Images]):
-    """Pillow's letterbox of a photograph, then the bare encoder, against the graph on the photograph."""
-    photograph = originals[0]  # 427 x 640, to 11 x 16 with borders of 2 and 3 rows
+    """Compares the bare encoder on Pillow's letterbox of a photograph with the graph on the photograph."""
+    photograph = originals[0]  # 427 x 640, resized to 11 x 16 with borders of 2 and 3 rows
     canvas = Image.new("RGB", (16, 16), model.card.background)
     canvas.paste(Image.fromarray(photograph).resize((16, 11), Image.Resampling.BILINEAR), (0, 2))
     pixels = torch.from_numpy(np.asarray(canvas).copy()).permute(2, 0, 1)[None] / 255
@@ -87,7 +87,7 @@ def test_the_file_says_what_it_is(model: Model):
 
 
 def test_resizing_is_made_of_operators_that_every_runtime_has(model: Model):
-    """No Resize, whose antialiasing few runtimes have, and no loop; a photograph is never there as floats at once."""
+    """There is no Resize, whose antialiasing few runtimes have, and no loop; no photograph is ever whole in floats."""
     graph = onnx.load(model.backbone).graph
     front = [node for node in graph.node if node.name.startswith("images")]
     assert len(front) > 50
@@ -104,7 +104,7 @@ def test_resizing_is_made_of_operators_that_every_runtime_has(model: Model):
 
 
 def test_another_process_writes_the_same_bytes(model: Model, tmp_path: Path):
-    environment = {**os.environ, "PYTHONHASHSEED": "7", traces.FOLDER: ""}  # it traces all of it
+    environment = {**os.environ, "PYTHONHASHSEED": "7", traces.FOLDER: ""}  # no cache: everything is traced
     again, core = tmp_path / "again.onnx", tmp_path / "core.onnx"
     subprocess.run([sys.executable, "-c", AGAIN, model.folder, again, core], env=environment, check=True)
     assert again.read_bytes() == model.backbone.read_bytes()
@@ -131,7 +131,7 @@ def test_a_graph_cut_at_a_layer_is_its_averaged_maps_and_holds_nothing_behind_it
     session = open_session(path)
     metadata = read_metadata(session)
     assert (layer_of(metadata["layer"]), metadata["embedding_dim"]) == (layer, str(dim))
-    images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)  # of the trained size
+    images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)  # not resized
     with torch.inference_mode():
         maps = model.encoder.maps(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)[layer - 1]
         expected = torch.nn.functional.normalize(maps.mean(dim=(2, 3))).numpy()
@@ -140,7 +140,7 @@ def test_a_graph_cut_at_a_layer_is_its_averaged_maps_and_holds_nothing_behind_it
     graph, whole = onnx.load(path).graph, onnx.load(model.backbone).graph
     used = {name for node in graph.node for name in node.input}
     assert {tensor.name for tensor in graph.initializer} <= used
-    later = [f"blocks.{number}." for number in range(layer, 3)]  # depth 8: a block is a layer
+    later = [f"blocks.{number}." for number in range(layer, 3)]  # depth 8: each layer is one block
     assert not [one.name for one in graph.initializer if any(name in one.name for name in later)]
     assert all(any(name in one.name for one in whole.initializer) for name in later)
     assert path.stat().st_size < model.backbone.stat().st_size

@@ -1,4 +1,4 @@
-"""Other encoders' graphs for images of other bands and types: shown what they can see, or refused in a sentence."""
+"""Other encoders' graphs on images of other bands and types: they see what they can, or are refused in a sentence."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ BANDS = ImageSpec(channels=5, dtype="float32", low=-1.0, high=1.0)
 
 
 def write_means(path: Path) -> Path:
-    """A graph from normalised images to the mean of each of their three channels."""
+    """Write a graph from normalised images to the means of their three channels."""
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])
     output = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])
     axes = helper.make_tensor("axes", TensorProto.INT64, [2], [2, 3])
@@ -62,7 +62,7 @@ def test_weights_of_a_network_for_rgb_are_judged_on_grey_images_and_refused_on_u
     save_weights(path, encoder.backbone.state_dict())
     rival = Rival.model_validate({"weights": str(path), "backbone": BACKBONE.model_dump()})
     rgb = digit_images(3)
-    grey = rgb[..., :1].astype(np.uint16) * 16  # of 255 * 16
+    grey = rgb[..., :1].astype(np.uint16) * 16  # the full scale is 255 * 16
     spec = GREY12.model_copy(update={"high": 4080.0})
     card = model_card(images=spec, background=(0,), mean=(0.3,), std=(0.3,))
     (judged,) = open_rivals([rival], load_registry(), card, grey).values()

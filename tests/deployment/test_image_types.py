@@ -1,4 +1,4 @@
-"""Images of other types than 8-bit RGB go from their pixels to embeddings: graphs take their type, bands and gaps."""
+"""Images other than 8-bit RGB go from pixels to embeddings: graphs take their type, bands and unmeasured pixels."""
 
 import json
 from collections.abc import Callable
@@ -45,7 +45,7 @@ class Exported(NamedTuple):
 
 
 def photographs(originals: list[Images], spec: ImageSpec) -> list[Pixels]:
-    """Real photographs in the units and the type of a spec, each band another mixture of red, green and blue."""
+    """Return photographs in the units and type of a spec; each band is another mixture of red, green and blue."""
     shares = np.random.default_rng(0).dirichlet([1.0, 1.0, 1.0], spec.channels)
     values = [spec.low + image @ shares.T / 255 * (spec.high - spec.low) for image in originals]
     return [image.astype(spec.numpy_dtype) for image in values]
@@ -73,7 +73,7 @@ def test_the_graph_is_proved_gaps_and_all(exported: Exported, make_replay: Calla
 
 def test_values_count_by_their_full_scale_and_gaps_as_the_background(exported: Exported):
     spec, card = exported.card.images, exported.card
-    image = exported.originals[0][:SIZE, :SIZE].copy()  # of the trained size: nothing is resized
+    image = exported.originals[0][:SIZE, :SIZE].copy()  # the trained size, so nothing is resized
     image[:4] = np.nan if spec.nodata is None else spec.nodata
     shares = (image.astype(np.float64) - spec.low) / (spec.high - spec.low)
     shares[:4] = (card.background[0] - spec.low) / (spec.high - spec.low)

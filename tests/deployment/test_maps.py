@@ -1,4 +1,4 @@
-"""backbone_maps.onnx: its maps are torch's, it says what they are, and what cannot be had is named."""
+"""backbone_maps.onnx: its maps equal torch's, its metadata describe them, and unavailable maps are named."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Networks in half precision and in integers, and what files say of them, on small graphs."""
+"""Networks in half precision and in integers, and what their files say about them, on small graphs."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,7 +39,7 @@ def test_int8_of_matrix_products_is_dynamic():
 def test_dynamic_int8_depends_on_the_batch_and_the_gate_measures_how_much(tmp_path: Path):
     network = products("MatMul", "Relu", "MatMul")
     images = np.random.default_rng(1).random((20, 3, 2, 2)).astype(np.float32)
-    images[0] *= 0.2  # dark
+    images[0] *= 0.2  # a dark image
     found = {}
     for name, graph in (("fp32", network), ("int8", integers(network, unasked, "minmax")[0])):
         onnx.save(graph, tmp_path / f"{name}.onnx")
@@ -77,7 +77,7 @@ def test_numbers_that_parts_of_a_graph_share_are_converted_where_they_have_to_be
 
 
 def test_a_bias_that_nodes_share_is_copied_under_a_name_that_nothing_else_has():
-    """The first copy of `b1` would be called `b10`, which is the output of a node here, as in PoolFormer."""
+    """The first copy of `b1` would be called `b10`, which is already the output of a node, as in PoolFormer."""
     draw = np.random.default_rng(0)
     values = {"w0": draw.normal(size=(3, 3, 1, 1)), "w1": draw.normal(size=(3, 3, 1, 1)), "b1": np.array([0.5, -1, 2])}
     nodes = [

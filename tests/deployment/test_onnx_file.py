@@ -1,4 +1,4 @@
-"""ONNX files are whole, checked, the same each time, and say nothing about the machine that made them."""
+"""ONNX files are complete, checked and reproducible, and reveal nothing about the machine that made them."""
 
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def test_nothing_tells_of_the_machine_that_made_it(path: Path):
 
 
 def test_the_format_is_the_oldest_that_has_the_operators(path: Path):
-    """Operator set 18 came with version 8 of the format, which onnxruntime 1.14 reads."""
+    """Operator set 18 came with version 8 of the format, which onnxruntime 1.14 can read."""
     assert onnx.load(path).ir_version == 8
 
 
@@ -92,7 +92,7 @@ def test_another_operator_set(tmp_path: Path):
 
 
 def branching() -> onnx.ModelProto:
-    """A graph with graphs inside, and notes at every depth."""
+    """Return a graph with subgraphs, with notes at every depth."""
     branches = {}
     for name, operator in (("then_branch", "Relu"), ("else_branch", "Neg")):
         node = helper.make_node(operator, ["x"], [name], doc_string="folder/of/somebody/net.py")
@@ -130,7 +130,7 @@ def test_what_one_file_cannot_hold_is_refused_in_words(tmp_path: Path, monkeypat
 
 
 class MaskedAttention(nn.Module):
-    """Attention of patches with a bias for each pair of places, as in MaxViT and BEiT: (N, L, 8) -> (N, L, 8)."""
+    """Attention of patches with a bias for each pair of positions, as in MaxViT and BEiT: (N, L, 8) -> (N, L, 8)."""
 
     def __init__(self):
         super().__init__()
@@ -139,7 +139,7 @@ class MaskedAttention(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         count, length, width = tokens.shape
         query, key, value = self.heads(tokens).reshape(count, length, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
-        mask = self.places.transpose(2, 3).contiguous()  # computed, as from a table of distances
+        mask = self.places.transpose(2, 3).contiguous()  # computed, as if from a table of distances
         mixed = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return mixed.transpose(1, 2).reshape(count, length, width)
 

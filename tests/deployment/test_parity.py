@@ -1,4 +1,4 @@
-"""A graph is kept only if it computes what was trained; each way in which it might not is refused by name."""
+"""A graph is kept only if it computes what was trained; each way in which it may fail to is refused and named."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ def changed(model: Model, path: Path, change: Callable[[onnx.ModelProto], None])
 
 
 def behind(model: Model, path: Path, *nodes: onnx.NodeProto) -> Path:
-    """The backbone with nodes behind it that lead from `inner` to `embedding`."""
+    """Write the backbone's graph with further nodes that lead from `inner` to `embedding`."""
 
     def append(graph: onnx.ModelProto) -> None:
         for node in graph.graph.node:
@@ -96,7 +96,7 @@ def test_rows_that_depend_on_their_batch_are_refused(
     path = behind(
         model,
         tmp_path / "mixing.onnx",
-        helper.make_node("ReduceMax", ["inner"], ["largest"], keepdims=1),  # over all axes, the batch too
+        helper.make_node("ReduceMax", ["inner"], ["largest"], keepdims=1),  # over all axes, including the batch
         helper.make_node("Div", ["inner", "largest"], ["embedding"]),
     )
     with pytest.raises(PipelineError, match="rows depend on their batch"):
@@ -114,7 +114,7 @@ def test_constant_embeddings_are_refused_though_torch_agrees(model: Model, origi
     np.savez(tmp_path / "ones.npz", **{name: np.ones((len(batch), 16), np.float32) for name, batch in probes.items()})
     with pytest.raises(PipelineError) as refusal:
         parity.verify(path, originals, [sys.executable, "-c", REPLAY, str(tmp_path / "ones.npz")])
-    assert str(refusal.value).count("\n- ") == 1  # that, and nothing else
+    assert str(refusal.value).count("\n- ") == 1  # this is the only problem
     assert "outputs do not vary: std over different images 0.0e+00" in str(refusal.value)
 
 
@@ -139,7 +139,7 @@ def test_a_reference_that_fails_is_no_proof(model: Model, originals: list[Images
 def test_the_same_gate_serves_classifiers(
     model: Model, originals: list[Images], command: list[str], tmp_path: Path, sureness: float
 ):
-    """Also one that is so sure of itself that all images get the same probabilities, but for 1e-8."""
+    """They may be so certain that all images get the same probabilities to within 1e-8."""
     generator = torch.Generator().manual_seed(0)
     head = {"weight": torch.randn(3, 16, generator=generator), "bias": torch.tensor([sureness, 0.0, 0.0])}
     folder = tmp_path / "finetune"

@@ -1,4 +1,4 @@
-"""One proof for all graphs: each bound is judged in its own unit, and each way of breaking it is told by name."""
+"""One proof for all graphs: each bound is judged in its own unit, and each violation is named."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ Graph = Callable[..., Path]
 
 @pytest.fixture
 def graph(tmp_path: Path) -> Graph:
-    """A function of nodes that lead from `rows` to `answers`; without any, the graph returns what it gets."""
+    """Return a function that writes a graph of nodes from `rows` to `answers`; without nodes, it copies its input."""
 
     def make(*nodes: onnx.NodeProto) -> Path:
         shape = ["n", 2]
@@ -99,8 +99,8 @@ def test_rows_that_depend_on_their_batch_are_refused_though_torch_does_the_same(
     torch_does = in_torch(lambda rows: rows / rows.max())
     with pytest.raises(PipelineError, match="rows depend on their batch") as refusal:
         prove(graph(*mixing), torch_does, ROWS, STRICT, "mend it.")
-    assert str(refusal.value).count("\n- ") == 1  # that, and nothing else
-    prove(graph(*mixing), torch_does, ROWS, Bounds(1e-4, "row"), "mend it.")  # where no bound asks
+    assert str(refusal.value).count("\n- ") == 1  # this is the only problem
+    prove(graph(*mixing), torch_does, ROWS, Bounds(1e-4, "row"), "mend it.")  # no bound forbids it
 
 
 def test_values_that_are_not_finite_are_counted_on_the_side_that_has_them(graph: Graph):

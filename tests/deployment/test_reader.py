@@ -1,4 +1,4 @@
-"""The readers of docs/deploy.md and of the example do with a file what augment did with the images of training."""
+"""The readers of docs/deploy.md and of the example read a file exactly as ingest reads training images."""
 
 import ast
 import re
@@ -24,7 +24,7 @@ CANVAS = Canvas(size=16, resize="letterbox", background=(255, 128, 0), min_side=
 
 
 def save_kinds(photo: Images, folder: Path) -> list[Path]:
-    """Save a photograph (H, W, 3) as each kind of file that is not plain RGB."""
+    """Save a photograph (H, W, 3) as each kind of file other than plain RGB."""
     plain, grey = Image.fromarray(photo), Image.fromarray(photo).convert("L")
     cutout = plain.copy()
     cutout.putalpha(grey.point(lambda value: 0 if value > 90 else value))
@@ -60,7 +60,7 @@ def save_kinds(photo: Images, folder: Path) -> list[Path]:
 
 @pytest.fixture
 def namespace(model: Model, originals: list[Images], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the code of docs/deploy.md defines, run where it says that it can be run."""
+    """Return what the code of docs/deploy.md defines, run in a folder as the page describes."""
     (tmp_path / "models" / "bundle").mkdir(parents=True)
     (tmp_path / "models" / "bundle" / "backbone.onnx").write_bytes(model.backbone.read_bytes())
     Image.fromarray(originals[1]).save(tmp_path / "photo.png")

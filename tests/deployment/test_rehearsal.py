@@ -1,4 +1,4 @@
-"""What could not ship is refused before it is trained."""
+"""A configuration that could not ship is refused before training."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Running graphs needs no torch, makes no noise, and refuses what is not images."""
+"""Running graphs needs no torch, prints nothing, and refuses arrays that are not images."""
 
 import subprocess
 import sys

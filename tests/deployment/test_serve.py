@@ -1,4 +1,4 @@
-"""The service of examples/serve, over loopback: what it answers, refuses, batches, and how it ends."""
+"""The service of examples/serve over loopback: what it answers, refuses and batches, and how it stops."""
 
 import contextlib
 import http.client
@@ -69,7 +69,7 @@ def form(*files: tuple[str, bytes]) -> bytes:
 
 @contextlib.contextmanager
 def started(*words: object) -> Iterator[Server]:
-    """Start the service; see that it ends well when it is asked to, if it has not ended yet."""
+    """Start the service; unless it has ended by then, check that it stops cleanly on request."""
     command = [sys.executable, "-c", ALONE, "--port", "0", "--decoders", "1", "--threads", "1", *map(str, words)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -91,7 +91,7 @@ def jpeg(image: np.ndarray, **options: Any) -> bytes:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Six photographs of several sizes; one lies on its side, by its EXIF."""
+    """Write six photographs of several sizes; one lies on its side according to its EXIF data."""
     china, flower = load_sample_images().images
     note = Image.Exif()
     note[0x0112] = 6
@@ -261,14 +261,14 @@ def wait_until_refused(port: int) -> None:
         for _ in range(1000):
             socket.create_connection(("127.0.0.1", port), timeout=20).close()
             time.sleep(0.01)
-        pytest.fail("it still takes connections")
+        pytest.fail("the service still accepts connections")
 
 
 def test_it_takes_so_many_requests_and_ends_when_they_are_answered(models: Models, photos: list[Path]):
     photo = photos[0].read_bytes()
     with started("--model", models.backbone, "--max-requests", 1) as server:
         with half_a_request(server.port, photo, "/classify") as connection:
-            assert connection.recv(12) == b"HTTP/1.1 404"  # which needs no body
+            assert connection.recv(12) == b"HTTP/1.1 404"  # sent before the body arrives
         with half_a_request(server.port, photo) as connection:
             while server.ask("GET", "/health")[1]["in_flight"] == 0:
                 time.sleep(0.01)

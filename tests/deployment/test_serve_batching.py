@@ -1,4 +1,4 @@
-"""Batches of examples/serve: what becomes of the other images where the model fails at one."""
+"""Batches of examples/serve: an image for which the model fails does not affect the others in its batch."""
 
 import asyncio
 import runpy

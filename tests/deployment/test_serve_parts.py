@@ -61,7 +61,7 @@ def test_few_decoded_images_wait_for_a_slow_model(parts: Parts, monkeypatch: pyt
     uploads = [SimpleNamespace(name=str(number), content=b"") for number in range(64)]
     outcomes = asyncio.run(service.outcomes(uploads, model))
     assert [outcome.about["name"] for outcome in outcomes] == [upload.name for upload in uploads]
-    assert 4 <= most <= 4 + 2  # 2 processes decode
+    assert 4 <= most <= 4 + 2  # 2 processes decode at the same time
     assert service._waiting_bytes == service._coming == 0
 
 
@@ -137,7 +137,7 @@ def test_the_index_is_scaled_once(parts: Parts, monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_allclose(np.linalg.norm(service.bank, axis=1), 1, rtol=1e-6)
     (found,) = asyncio.run(service.neighbours(7 * rows[3:4], 5))
     assert found[0] == {"path": "d", "similarity": pytest.approx(1)}
-    service.bank *= 0.5  # of a bank that is scaled for each request, cosines would stay
+    service.bank *= 0.5  # with a bank scaled at each request, cosines would stay the same
     assert asyncio.run(service.neighbours(rows[3:4], 1))[0][0]["similarity"] == pytest.approx(0.5)
 
 

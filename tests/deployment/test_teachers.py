@@ -1,4 +1,4 @@
-"""A teacher's files: opened and stated, its embeddings kept and gone on with, and never mixed with another teacher's."""
+"""A teacher's files are opened as stated; its embeddings are stored and resumed, never mixed with another teacher's."""
 
 import shutil
 from pathlib import Path
@@ -55,7 +55,7 @@ def opened(pool: Split, teacher: Any, **options: Any) -> OpenedTeacher:
 
 
 def expected(images: np.ndarray) -> np.ndarray:
-    """What the graph says of canvases, by numpy."""
+    """Compute the graph's embeddings of canvases with numpy."""
     normalised = (images.transpose(0, 3, 1, 2) / 255 - 0.5) / 0.25
     return normalised.reshape(-1, 3, 4, 2, 4, 2).mean(axis=(3, 5)).reshape(len(images), -1)
 
@@ -68,7 +68,7 @@ def test_a_graph_of_others_sees_canvases_as_it_is_stated_to(pool: Split):
 
 
 def test_weights_of_others_are_given_images_as_they_are_stated_to_take(pool: Split, monkeypatch: pytest.MonkeyPatch):
-    """At another size than the student's, with other statistics; `tests/stages/test_rivals.py` exports some."""
+    """Size and statistics differ from the student's; `tests/stages/test_rivals.py` exports real networks."""
     seen: list[tuple[Any, ...]] = []
 
     def write(encoder: Any, card: ModelCard, path: Path, **_: Any) -> None:
@@ -142,7 +142,7 @@ def test_embeddings_of_whole_images_are_kept_and_a_run_that_died_goes_on(
     with pytest.raises(KeyboardInterrupt):
         targets_of(teacher._replace(embed=lambda images: noted(images, 2)), pool, "plain", here / "kept")
     assert asked == [16, 16]
-    for _ in range(2):  # the second time, all are there
+    for _ in range(2):  # the second time, all embeddings are stored
         targets = targets_of(teacher._replace(embed=noted), pool, "plain", here / "kept")
         assert asked == [16, 16, 16, 2]
     rows = np.array([40, 3, 17])
@@ -178,7 +178,7 @@ def test_a_teacher_that_sees_views_is_asked_of_these(pool: Split, here: Path):
     teacher = opened(pool, {"weights": write_teacher("theirs.onnx"), **STATED}, targets="views")
     targets = targets_of(teacher, pool, "plain", here / "kept")
     canvases = digit_images(6)
-    between = (canvases - 0.4).clip(0, 255).astype(np.float32)  # the teacher sees the nearest of 256 values
+    between = (canvases - 0.4).clip(0, 255).astype(np.float32)  # the teacher sees values rounded to 8 bits
     views = torch.from_numpy(between).permute(0, 3, 1, 2).reshape(3, 2, 3, 8, 8) / 255
     mean = expected(digit_images(IMAGES)).mean(axis=0)
     wanted = (expected(canvases) - mean).reshape(3, 2, -1)

@@ -1,4 +1,4 @@
-"""Nothing of this project lets onnxruntime report to Microsoft, which it does by default since 1.29."""
+"""No part of this project lets onnxruntime report to Microsoft, as it does by default since version 1.29."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ ALONE = (
 
 
 def reports(home: Path, *words: object) -> list[Path]:
-    """Run Python as on a machine of somebody else; return what onnxruntime has written to report."""
+    """Run Python as on a user's machine; return the files that onnxruntime has written for its reports."""
     home.mkdir()
     silenced = ("ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "CI", "XDG_CACHE_HOME")
     variables = {name: value for name, value in os.environ.items() if name not in silenced}

@@ -1,4 +1,4 @@
-"""text.onnx: what it computes, and the proof that refuses one that computes something else."""
+"""text.onnx: what it computes, and the proof that refuses a graph that computes something else."""
 
 import json
 import sys
@@ -51,7 +51,7 @@ def test_it_is_released_with_its_tokenizer_and_proved_by_a_new_process(model: Te
     assert json.loads(said["context"]) == CONTEXT
     assert json.loads(said["l2_normalized"])
 
-    # what the runtime makes of texts is what torch makes of each alone
+    # the runtime's embeddings of all texts equal torch's of each text alone
     with torch.inference_mode():
         for text, row in zip(CAPTIONS, TextTower(tmp_path / "text.onnx")(CAPTIONS), strict=True):
             tokens, mask, _ = small_tokenizer().encode([text])
@@ -74,7 +74,7 @@ def test_any_number_and_any_length_of_texts_can_be_embedded(model: TextModel, gr
 
 
 def alone(path: Path) -> Callable[..., dict[str, np.ndarray]]:
-    """What a reference answers that is a graph itself, given each text alone and without its padding."""
+    """Return a reference that runs a graph on each text alone and without its padding."""
     session = open_session(path)
 
     def rebuilt(beside: Path, command: object, options: object, arrays: Mapping[str, np.ndarray]):
@@ -120,4 +120,4 @@ def test_texts_are_tried_padded_cut_and_alone():
     assert shapes["all"] == (24, CONTEXT)
     assert shapes["one"] == (1, 2)
     assert shapes["short"][1] < CONTEXT
-    assert (batches["all"][1].sum(axis=1) == CONTEXT).any()  # one is cut off
+    assert (batches["all"][1].sum(axis=1) == CONTEXT).any()  # one text is truncated

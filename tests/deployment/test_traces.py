@@ -1,4 +1,4 @@
-"""A graph that was traced before comes from the cache, as long as all that it depends on is as it was."""
+"""A graph that was traced before comes from the cache, as long as nothing that it depends on has changed."""
 
 import pytest
 
@@ -9,7 +9,7 @@ MODULE = "ssl_pipeline.augment.geometry"
 
 @pytest.fixture
 def traced(tmp_path, monkeypatch):
-    """A function of settings that returns the graph, and whether it was traced for it."""
+    """Return a function of settings that returns the graph and whether it was traced for this call."""
     monkeypatch.setenv(traces.FOLDER, str(tmp_path / "cache"))
 
     def once(settings="16 px", module=MODULE):

@@ -1,4 +1,4 @@
-"""Variants of backbone.onnx in fewer bits: their weights, their bytes, and the gate through which each has to go."""
+"""Variants of backbone.onnx in fewer bits: their weights, their bytes, and the gate that each has to pass."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ from tests.factories import MEAN, STD, cpu_alone, digit_images
 ROOT = Path(__file__).parents[2]
 SECTION = load(ROOT / "params.yaml").export.model_dump() | {"variants": ["fp32", "fp16", "int8"]}
 for bounds in SECTION["gate"].values():
-    bounds["max_size"] = 1.1  # of so small a network, all else is most of the file
+    bounds["max_size"] = 1.1  # in such a small network, weights are a small part of the file
 
 
 def section(**changes: Any) -> ExportConfig:
@@ -57,7 +57,7 @@ def folder(model: Model, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def shipped(model: Model, pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, Any]]:
-    """A folder with all variants, and the report."""
+    """Return a folder with all variants, and the report."""
     made = tmp_path_factory.mktemp("shipped")
     (made / "backbone.onnx").write_bytes(model.backbone.read_bytes())
     add_metadata(made / "backbone.onnx", {"thresholds": json.dumps(thresholds(made / "backbone.onnx"))})
@@ -77,12 +77,12 @@ def initializers(path: Path) -> dict[str, np.ndarray]:
 def test_weights_of_int8_are_those_of_the_formula(shipped: tuple[Path, Mapping[str, Any]]):
     exact, found = (initializers(shipped[0] / name) for name in ("backbone.onnx", "backbone_int8.onnx"))
     names = [name for name in exact if f"{name}_quantized" in found and exact[name].ndim == 4]
-    assert len(names) == 9  # all convolutions
+    assert len(names) == 9  # all the convolutions
     for name in names:
         scale = np.abs(exact[name]).max(axis=(1, 2, 3)) / 64  # 7 bits
         np.testing.assert_allclose(found[f"{name}_scale"], scale, rtol=1e-6)
         integer = (exact[name] / scale[:, None, None, None]).round().clip(-64, 64)
-        assert np.abs(found[f"{name}_quantized"] - integer).max() <= 1  # where a half is rounded
+        assert np.abs(found[f"{name}_quantized"] - integer).max() <= 1  # halves may be rounded differently
         assert (found[f"{name}_quantized"] == integer).mean() > 0.999
 
 
@@ -110,7 +110,7 @@ def test_a_variant_is_used_as_backbone_onnx_is(
     assert json.loads(again["thresholds"]) == thresholds(Path(f"backbone_{variant}.onnx"))
     assert {**again, "variant": "fp32", "made": "", "thresholds": told["thresholds"]} == {**told, "made": ""}
     assert again["variant"] == variant
-    for image in originals:  # photographs, at their own shapes
+    for image in originals:  # photographs and digits in their own shapes
         rows = run(other, image[None])
         assert np.linalg.norm(rows) == pytest.approx(1, abs=1e-5)
         assert float((rows * run(exact, image[None])).sum()) > 0.99
@@ -122,7 +122,7 @@ def test_resizing_and_normalising_stay_as_they_are(shipped: tuple[Path, Mapping[
     fronts = [split(model).front for model in (exact, other)]
     assert [node.op_type for node in fronts[0].graph.node] == [node.op_type for node in fronts[1].graph.node]
     left = [node for node in other.graph.node if node.op_type in ("Sub", "Div")][-3:]
-    assert [node.op_type for node in left] == ["Sub", "Div", "Div"]  # mean and std, and the length of embeddings
+    assert [node.op_type for node in left] == ["Sub", "Div", "Div"]  # for mean, std, and the length of embeddings
     known = {tensor.name: tensor.data_type for tensor in other.graph.initializer}
     kinds = {known[name] for node in left for name in node.input if name in known}
     assert kinds == {TensorProto.FLOAT}
@@ -163,7 +163,7 @@ def test_all_bounds_are_judged_and_none_of_them_by_few_images():
 def spoil(
     network: onnx.ModelProto, calibrate: Callable[[], Sequence[Any]], method: str
 ) -> tuple[onnx.ModelProto, Activations]:
-    """An int8 network one of whose scales is wrong."""
+    """Make an int8 network with one wrong scale."""
     made, activations = integers(network, calibrate, method)
     scale = next(one for one in made.graph.initializer if one.name.endswith("relu_scale"))
     scale.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(scale) / np.float32(30), scale.name))

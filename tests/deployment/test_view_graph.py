@@ -1,4 +1,4 @@
-"""A graph of views makes torch's views, or is not kept."""
+"""A graph of views makes torch's views, or is discarded."""
 
 import json
 from pathlib import Path
@@ -64,8 +64,8 @@ def test_a_graph_that_is_wrong_is_not_left(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_value_at_the_threshold_may_fall_on_either_side(tmp_path: Path):
-    """A graph whose threshold is a hair away stands for one whose values are a last bit away."""
-    value = 100 / 255  # the greys of images that are not resized
+    """The graph's threshold is a hair away, which has the same effect as values whose last bits differ."""
+    value = 100 / 255  # a grey level of the images, which are not resized
     threshold = {"p": 1.0, "threshold": value - 2e-5}
     export_views(policy(16, solarize=threshold), 16, tmp_path / "augment.onnx")
     beyond = {**threshold, "threshold": value + 2e-5}

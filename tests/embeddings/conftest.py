@@ -1,4 +1,4 @@
-"""A graph that stands for a backbone, and a folder of digits of two sizes."""
+"""A graph in place of a backbone, and a folder of digits of two sizes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +16,13 @@ Embed = Callable[..., Result]
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file that takes 8-bit RGB; its embeddings have 48 numbers. Transparent pixels lie on orange."""
+    """Write a graph that takes 8-bit RGB; embeddings have 48 numbers, and transparent pixels become orange."""
     return write_graph(tmp_path_factory.mktemp("model") / "backbone.onnx")
 
 
 @pytest.fixture
 def pile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with images/ of 23 digits in two folders; every third is 20 px wide."""
+    """Make a current folder with images/ of 23 digits in two folders; every third digit is 20 px wide."""
     monkeypatch.chdir(tmp_path)
     for number, digit in enumerate(digit_images(23)):
         path = Path("images", "ab"[number % 2], f"{number:02}.png")
@@ -34,7 +34,7 @@ def pile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def call(model: Path, pile: Path) -> Embed:
-    """Call the command with the small backbone, in the folder of the pile."""
+    """Return a function that calls the command with the small backbone, in the folder of the pile."""
 
     def call(*words: object) -> Result:
         return CliRunner().invoke(embed, ["--model", str(model), *map(str, words)], catch_exceptions=False)

@@ -1,4 +1,4 @@
-"""Graphs such as the stage export writes, but made in a moment: the embedding is the image itself, 4 px wide."""
+"""Graphs like those that the stage export writes, but made instantly: the embedding is the image itself, 4 px wide."""
 
 import json
 from pathlib import Path

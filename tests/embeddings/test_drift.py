@@ -1,4 +1,4 @@
-"""No alarm beyond the stated rate on images of the same kind, an alarm on others, and what the command says of both."""
+"""On images of the same kind, alarms are as rare as stated; others raise alarms; and what the command says of both."""
 
 import csv
 from collections.abc import Callable
@@ -26,7 +26,7 @@ Call = Callable[..., Result]
 
 
 class Pile(NamedTuple):
-    """A bundle, and digits that are in none of its samples; all are drawn from one pile, as writers wrote in turn."""
+    """A bundle, and digits in none of its samples; all are shuffled, because the data set is ordered by writers."""
 
     bundle: Path
     backbone: Backbone
@@ -61,7 +61,7 @@ def test_alarms_on_images_of_the_same_kind_are_as_rare_as_stated(pile: Pile):
     found = [judge(pile.reference, embeddings[draw], rate=0.05) for draw in draws]
     alarms = sum(verdict.alarm for verdict in found)
     assert alarms <= binom.ppf(0.995, 100, 0.05)
-    assert np.mean([verdict.p_value for verdict in found]) == pytest.approx(0.5, abs=0.15)  # and no rarer, for power
+    assert np.mean([verdict.p_value for verdict in found]) == pytest.approx(0.5, abs=0.15)  # no rarer, for power
     assert all(verdict.alarm == (verdict.score > 1) for verdict in found)
 
 
@@ -123,7 +123,7 @@ def test_what_cannot_be_judged_is_told(pile: Pile):
 
 @pytest.fixture
 def call(pile: Pile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Call the command on a folder `images`, which is given digits."""
+    """Return a function that calls the command on a folder `images` with the given digits."""
     monkeypatch.chdir(tmp_path)
 
     def call(images: np.ndarray, *words: Any, bundle: Path = pile.bundle) -> Result:

@@ -1,4 +1,4 @@
-"""`ssl-pipeline embed`: rows, rejects, shards, and what is done after a stop."""
+"""`ssl-pipeline embed`: rows, rejects, shards, and how a stopped run resumes."""
 
 import csv
 import os
@@ -138,9 +138,9 @@ def test_an_array_beside_a_csv_has_the_same_rows(call: Embed):
 
 
 def rounded_by_company(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let embeddings depend on which images are embedded together, as those of large networks may in their last digits.
+    """Let embeddings depend on the images of the same batch, as large networks may in their last digits.
 
-    Windows end after four images, or before.
+    Windows end after four images or earlier.
     """
     alone = Backbone.__call__
 
@@ -184,7 +184,7 @@ def test_ranks_of_a_launcher_make_the_bytes_of_one_process(call: Embed, monkeypa
 
 
 def stopped(call: Embed, monkeypatch: pytest.MonkeyPatch, after: int) -> Result:
-    """Ask a run to stop after so many windows of four images."""
+    """Ask a run to stop after the given number of windows of four images."""
     monkeypatch.setattr(run_module, "_WINDOW_IMAGES", 4)
     windows = run_module._in_threads
 

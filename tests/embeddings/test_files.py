@@ -1,4 +1,4 @@
-"""The files that `ssl-pipeline embed` writes belong together, whatever was lost or stopped; and names that it cannot write."""
+"""The files of `ssl-pipeline embed` belong together, whatever was lost or stopped; and names that it cannot write."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""`embed` of frames of films: their paths name film and time, and `search` reads them again by these."""
+"""`embed` for frames of films: a path names film and time, and `search` reads the frame again by its path."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pixels that were not measured, by files that say so in their own ways."""
+"""Unmeasured pixels, in files that mark them in different ways."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tests.embeddings.graphs import write_graph
 
 
 def test_pixels_that_were_not_measured_are_never_taken_for_measured(call: Embed):
-    """A file that marks them by another value than the model is refused by name, unless it has none."""
+    """A file that marks them with another value than the model is refused by name, unless it has no such pixels."""
     values = np.full((4, 4), 7, np.uint16)
     values[0, 0] = 9
     Path("deep").mkdir()

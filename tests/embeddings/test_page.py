@@ -1,4 +1,4 @@
-"""The commands and the code of docs/embeddings.md run, one after the other."""
+"""The commands and the code of docs/embeddings.md run one after the other."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""Parts of a run: which are used, and that a table does not show where they were cut."""
+"""Parts of a run: which of them are used, and that a table does not show where they begin and end."""
 
 import itertools
 from pathlib import Path
@@ -14,7 +14,7 @@ COLUMNS = WHOLE.remove(WHOLE.get_field_index("reason"))
 
 
 def filled(folder: Path, *cuts: int) -> Parts:
-    """Ten images, of which the fourth is rejected, in parts that begin and end at the cuts."""
+    """Write ten images, the fourth of them rejected, in parts that begin and end at the cuts."""
     parts = Parts(folder, WHOLE)
     rows = [Row(f"{number}.png", 8, 8, "00", "broken" if number == 3 else "") for number in range(10)]
     for start, stop in itertools.pairwise(cuts):

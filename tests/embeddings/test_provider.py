@@ -1,4 +1,4 @@
-"""`ssl-pipeline embed` by two execution providers, whose rows are not the same to the last digit."""
+"""`ssl-pipeline embed` with two execution providers, whose rows differ in the last digits."""
 
 from typing import Any
 
@@ -20,6 +20,6 @@ def test_another_provider_embeds_anew(call: Embed, monkeypatch: pytest.MonkeyPat
     call("images", "--out", "half.parquet", "--shard", "1/2")
     monkeypatch.setattr(Backbone, "__init__", elsewhere)
     assert call("images").stdout.endswith("23 images embedded, 48 numbers each; none rejected.\n")
-    done = call("images", "--out", "half.parquet", "--shard", "2/2")  # rows of two providers are not mixed
+    done = call("images", "--out", "half.parquet", "--shard", "2/2")  # rows of two providers are never mixed
     assert "not reused; changed since: provider." in done.output
     assert "Not done yet: 1." in done.stdout

@@ -24,7 +24,7 @@ Search = Callable[..., Result]
 
 @pytest.fixture
 def call(model: Path, pile: Path) -> Search:
-    """Call the command on embeddings.parquet, which holds the pile; the model lies in models/."""
+    """Return a function that calls the command on the pile's embeddings.parquet; the model lies in models/."""
     shutil.copytree(model.parent, "models")
     words = ["images", "--model", "models/backbone.onnx"]
     assert CliRunner().invoke(embed, words, catch_exceptions=False).exit_code == 0
@@ -57,7 +57,7 @@ def test_it_lists_the_nearest_of_all_and_draws_them(call: Search, monkeypatch: p
     assert similarities[0] > 0.98
     assert done.stdout.endswith("neighbours.png shows them.\n")
     drawn = np.asarray(Image.open("neighbours.png").convert("L"))
-    assert (drawn[:, : drawn.shape[1] // 6] < 128).any()  # the query stands first
+    assert (drawn[:, : drawn.shape[1] // 6] < 128).any()  # the query comes first
 
 
 def test_without_matplotlib_the_list_is_printed_all_the_same(call: Search, monkeypatch: pytest.MonkeyPatch):

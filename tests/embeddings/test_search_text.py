@@ -1,4 +1,4 @@
-"""`ssl-pipeline search --text`: the images that a text describes, and what it refuses."""
+"""`ssl-pipeline search --text`: the images that a text describes, and refused input."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ RUN = {"weights_sha256": 1234, "l2_normalized": True}
 
 @pytest.fixture
 def call(pile: Path) -> Search:
-    """Call the command on embeddings.parquet, which holds the pile; both towers lie in models/."""
+    """Return a function that calls the command on the pile's embeddings.parquet; both towers lie in models/."""
     Path("models").mkdir()
     write_graph(Path("models/backbone.onnx"), **RUN)
     write_text_tower(Path("models"), 48, **RUN)
@@ -44,7 +44,7 @@ def test_it_finds_the_images_whose_embeddings_are_nearest_to_the_text_s(call: Se
     assert [float(value) for _, value, _ in lines] == pytest.approx(np.sort(cosines)[::-1][:6].tolist(), abs=1e-4)
     assert done.stdout.endswith("three.png shows them.\n")
     drawn = np.asarray(Image.open("three.png").convert("L"))
-    assert (drawn[:30] < 128).any()  # the text stands above the images
+    assert (drawn[:30] < 128).any()  # the text is drawn above the images
 
 
 def test_a_text_that_is_too_long_is_told(call: Search):

@@ -1,4 +1,4 @@
-"""Images are read from their bytes by several threads, and whatever one of them does, only it is lost."""
+"""Several threads read images from bytes, and an image that ends its decoder costs no other image."""
 
 import dataclasses
 import os
@@ -30,7 +30,7 @@ def uploads() -> Iterator[Uploads]:
 
 
 def obey(content: bytes) -> Any:
-    """What a decoder may do: end by a signal, or answer with the number of its process."""
+    """Play a decoder: end by the signal that is named, or answer with the number of this process."""
     if content.startswith(b"SIG"):
         number = signal.Signals[content.decode()]
         signal.signal(number, signal.SIG_DFL) if number != signal.SIGKILL else None
@@ -39,7 +39,7 @@ def obey(content: bytes) -> Any:
 
 
 def test_threads_read_at_the_same_time(uploads: Uploads, tmp_path: Path):
-    from tests.factories import digit_images  # imports torch, for which each process of `obey` would wait
+    from tests.factories import digit_images  # imports torch, which would delay each process of `obey`
 
     for number, digit in enumerate(digits := digit_images(12)):
         Image.fromarray(digit).save(tmp_path / f"{number}.png")
@@ -63,7 +63,7 @@ def test_a_process_that_dies_of_an_image_is_replaced(uploads: Uploads):
     again = uploads.read(b"")
     assert isinstance(first, Picture)
     assert isinstance(again, Picture)
-    assert again.sha256 != first.sha256  # another process
+    assert again.sha256 != first.sha256  # by another process
 
 
 def test_a_process_that_was_killed_when_it_had_no_image_costs_none(uploads: Uploads):

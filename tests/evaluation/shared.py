@@ -1,4 +1,4 @@
-"""What `test_features.py` has a second rank do: it imports little beside torch."""
+"""What the second rank in `test_features.py` runs; it imports little besides torch."""
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ COUNT = 600
 
 
 class Numbered:
-    """Images (1, 1, 2) that tell their number."""
+    """Images (1, 1, 2) that encode their own number."""
 
     def __len__(self) -> int:
         return COUNT

@@ -23,7 +23,7 @@ DIGITS = digit_images()[:600]
 
 
 class Stored:
-    """Images that are read back to front."""
+    """Images in reverse order."""
 
     def __len__(self) -> int:
         return len(DIGITS)
@@ -73,13 +73,13 @@ def test_an_encoder_that_remembers_embeds_each_image_once_for_all_who_ask():
     seen = SeenImages((train, val), np.repeat([1, 0, 1], [20, 30, 20]), places, places, places)
     for images in (half, seen, train, seen, half):
         np.testing.assert_array_equal(extract(kept, images), embed(images.images(np.arange(len(images)))))
-        met.pop()  # the comparison's own
+        met.pop()  # the call for the comparison
     assert sum(met) == 300 + 40
     backwards = np.arange(150)[::-1]
     np.testing.assert_array_equal(extract(kept, half, backwards), extract(kept, half)[::-1])
     assert extract(kept, train, rows[:0]).shape == (0, 192)
     assert sum(met) == 300 + 40
-    assert len(extract(kept, Stored())) == len(DIGITS)  # not of a split: nothing says that they are the same again
+    assert len(extract(kept, Stored())) == len(DIGITS)  # no split: they may be other images the next time
     assert sum(met) == 300 + 40 + len(DIGITS)
 
 
@@ -95,5 +95,5 @@ def test_two_ranks_embed_shares_and_each_has_the_bytes_of_one(monkeypatch: pytes
     with second_rank(monkeypatch, "-m", "tests.evaluation.shared"), ranks.joined():
         found = extract(counted, Numbered())
         assert ranks.gathered(found.tobytes()) == [whole.tobytes()] * 2
-    assert embedded == [256]  # the other one has 256 and 88
+    assert embedded == [256]  # the other rank embeds 256 and 88
     assert extract(counted, Numbered()).tobytes() == whole.tobytes()

@@ -17,13 +17,13 @@ def digits(classes: int = 10) -> tuple[np.ndarray, np.ndarray]:
 
 
 def objective(weight, bias, x, y, strength):
-    """The probe's objective in float64, written down anew."""
+    """Compute the probe's objective in float64, independently of the implementation."""
     loss = -log_softmax(x @ weight.T + bias, axis=1)[np.arange(len(y)), y].sum()
     return 0.5 * (weight**2).sum() + strength * loss
 
 
 def on_standardized(probe: Probe, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The probe's weights undone from their folding, and the standardised features that they belong to."""
+    """Return the probe's weights and bias for standardised features, and these features."""
     x = x.astype(np.float64)
     mean, std = x.mean(0), x.std(0)
     constant = std == 0
@@ -58,7 +58,7 @@ def test_stationary_point_of_the_objective():
     x, y = digits()
     weight, bias, x = on_standardized(fit_at(x, y, 0.1, class_count=10), x)
     p = np.exp(log_softmax(x @ weight.T + bias, axis=1)) - np.eye(10)[y]
-    gradient = (weight / 0.1 + p.T @ x) / len(x)  # of the mean loss
+    gradient = (weight / 0.1 + p.T @ x) / len(x)  # gradient of the mean loss
     assert np.abs(gradient).max() < 2e-4
     assert np.abs(p.mean(0)).max() < 2e-4
 
@@ -116,7 +116,7 @@ def test_features_that_are_all_alike():
 def test_a_class_without_labels_is_never_predicted():
     x, y = digits()
     some = np.isin(y, [2, 5, 7])
-    probe = fit(x[some], y[some], [0.1], x, y, class_count=10)  # validation has them all
+    probe = fit(x[some], y[some], [0.1], x, y, class_count=10)  # validation has all classes
     assert probe.weight.shape == (10, 64)
     assert set(probe.predict(x)) == {2, 5, 7}
     assert probe.predict_proba(x)[:, [0, 1, 3, 4, 6, 8, 9]].max() == 0
@@ -181,7 +181,7 @@ def test_columns_are_merged_only_where_they_are_equal(monkeypatch):
         lambda seed: type(
             "Zeros", (), {"integers": staticmethod(lambda low, high, count, kind: np.zeros(count, kind))}
         ),
-    )  # so that all sums are alike
+    )  # makes all sums equal
     assert linear_probe._equal_columns(x, linear_probe._likely_kinds(x))[2].max() == 1
 
 

@@ -14,7 +14,7 @@ from ssl_pipeline.evaluation.pictures import confusion
 def test_any_number_of_classes(classes, tmp_path: Path):
     counts = np.diag(np.arange(classes)) + np.eye(
         classes, k=1, dtype=np.int64
-    )  # the first class has few, some have none
+    )  # the first class has few images, some have none
     counts[-1] = 0
     confusion(counts, [f"class {n}" for n in range(classes)], "title", tmp_path / "p.png")
     with Image.open(tmp_path / "p.png") as picture:
@@ -59,7 +59,7 @@ def test_beyond_500_classes_rows_are_taken_together(tmp_path: Path, monkeypatch:
     confusion(counts, [f"class {n}" for n in range(1001)], "title", tmp_path / "p.png")
     axes = drawn[0].axes[0]
     shares = axes.get_images()[0].get_array()
-    assert shares.shape == (334, 334)  # three classes each, and the last row has two
+    assert shares.shape == (334, 334)  # three classes per row, two in the last row
     assert shares[0, 0] == pytest.approx(3 / 10)
     assert shares[0, 333] == pytest.approx(7 / 10)
     assert axes.get_ylabel() == "actual (images), 3 classes per row, named after the first"

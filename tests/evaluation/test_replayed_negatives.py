@@ -1,4 +1,4 @@
-"""Which share of a strategy's weight is on the anchor's own class, against counting pairs one by one."""
+"""The share of a strategy's weight on the anchor's own class, against counting pairs one by one."""
 
 import math
 
@@ -36,7 +36,7 @@ CLASSES = 3
 
 
 def batch(images: int, seed: int) -> Batch:
-    """Two views each of images whose class decides most of where they lie."""
+    """Return two views each of images whose positions depend mostly on their class."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(CLASSES, (images,), generator=generator)
     own = 4 * torch.eye(CLASSES, 8)[labels] + torch.randn(images, 8, generator=generator)
@@ -45,7 +45,7 @@ def batch(images: int, seed: int) -> Batch:
 
 
 def weights_of_pairs(projections: Tensor, beta: float) -> Tensor:
-    """(2N, 2N) exp(beta cos), and 0 for a view and its own image."""
+    """Return exp(beta cos) as (2N, 2N), and 0 between a view and its own image."""
     images = len(projections) // 2
     samples = torch.arange(images).repeat(2)
     weights = (beta * projections.double() @ projections.double().T).exp()
@@ -137,9 +137,9 @@ def test_the_recipe_of_a_trained_model_is_replayed_on_its_own_batches(tmp_path):
     task = build_task(registry, recipe, encoder, 0, 16)
     card = save_model(folder, encoder, task.energy_head, card.model_copy(update={"recipe": recipe}))
     found = false_negatives(registry, load_task(registry, folder), card, seen, policies)
-    assert (found["strategy"], found["images"]) == ("hard", 256)  # 260 are 4 batches of 64, and 4 images
+    assert (found["strategy"], found["images"]) == ("hard", 256)  # 260 are 4 batches of 64, and 4 are left over
     assert 0.07 < found["chance"] < 0.13
-    assert 0 < found["rate"] < 0.3  # of a network that has learned nothing
+    assert 0 < found["rate"] < 0.3  # the network has learned nothing
     assert found["rate"] != found["chance"]
     reads_captions = load_task(registry, folder)
     reads_captions.text_tower = TextTransformer(TextNeeds(300, 4), 4, width=4, depth=1, heads=1)

@@ -1,4 +1,4 @@
-"""How well energy.onnx tells positive pairs from random ones."""
+"""How well energy.onnx separates positive pairs from random pairs."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def test_views_that_keep_the_image_are_told_apart_and_views_that_do_not_are_not(
     held_out = split(tmp_path, 150)
     gentle = separation(energy, held_out, policies(GENTLE), "global", CosineEnergy())
     wild = separation(energy, held_out, policies(WILD), "global", CosineEnergy())
-    assert gentle["auroc"] > 0.8 > 0.65 > wild["auroc"]  # the encoder is untrained
+    assert gentle["auroc"] > 0.8 > 0.65 > wild["auroc"]  # though the encoder is untrained
     assert gentle["interval"][0] <= gentle["auroc"] <= gentle["interval"][1]
     assert gentle["energy"] == "negative_cosine_of_embeddings"
     assert (gentle["images"], gentle["view"]) == (150, "global")

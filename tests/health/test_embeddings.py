@@ -8,7 +8,7 @@ from ssl_pipeline.health import embeddings
 
 
 def digits() -> np.ndarray:
-    return load_digits().data[:1500].astype(np.float32)  # more than one tile, and not a whole number of tiles
+    return load_digits().data[:1500].astype(np.float32)  # more than one tile, the last one incomplete
 
 
 def gaussian(n: int, d: int) -> np.ndarray:
@@ -67,7 +67,7 @@ def test_alignment_by_hand_and_at_its_ends():
 def test_an_image_is_found_by_its_other_view_or_not():
     views = np.eye(4)
     other = np.array([[2, 1, 0, 0], [1, 0.5, 0, 0], [0, 0, 1, 0], [0, 0, 0, 9.0]])  # the second looks like the first
-    assert embeddings.view_recall(views, other) == pytest.approx((3 / 4 + 2 / 4) / 2)  # the first is no longer alone
+    assert embeddings.view_recall(views, other) == pytest.approx((3 / 4 + 2 / 4) / 2)  # conversely, two tie
     assert embeddings.view_recall(views, 5 * views) == 1
     assert embeddings.view_recall(np.ones((4, 3)), np.ones((4, 3))) == 0
     assert embeddings.view_recall(np.ones((1, 3)), np.ones((1, 3))) == 1

@@ -1,4 +1,4 @@
-"""What the curves say: what is a collapse, when it ends a run, and when it does not yet."""
+"""What curves reveal: what a collapse is, when it ends a run, and when it does not yet."""
 
 import math
 
@@ -17,7 +17,7 @@ SMALL = Finding("small", "a small thing")
 
 
 class Task(Diagnosed):
-    """Finds projections that are too narrow or flat, and a small thing."""
+    """Reports narrow or flat projections, and a small problem."""
 
     def diagnose(self, figures):
         fatal = [name for name in ("narrow", "flat") if name in figures]
@@ -25,7 +25,7 @@ class Task(Diagnosed):
 
 
 def said(*rows):
-    """What is said at the last of some rows (step, figures)."""
+    """Return the findings at the last of the rows (step, figures)."""
     return find(Task(), [{"step": step, **HEALTHY, **figures} for step, figures in rows], TOTAL, WARMUP, BOUNDS)
 
 
@@ -65,7 +65,7 @@ def test_a_step_that_is_too_long_names_the_learning_rate():
 def test_collapse_has_to_last():
     assert said((60, {"narrow": 0.1})) == []  # a single row
     assert said((60, {"narrow": 0.1}), (80, {})) == []  # it passed
-    assert said((60, {}), (80, {"narrow": 0.1})) == []  # not yet
+    assert said((60, {}), (80, {"narrow": 0.1})) == []  # only just begun
     assert said((60, {"narrow": 0.1}), (80, {"narrow": 0.07})) == [Finding("narrow", "narrow: 0.07", fatal=True)]
 
 
@@ -85,7 +85,7 @@ def test_collapse_that_changes_its_kind_has_not_passed(before, now, said_now):
 
 
 def looks(*rows):
-    """What is said at the last of some rows (step, figures), in which the encoder was looked at only where one says."""
+    """Return the findings at the last of the rows (step, figures); the encoder is measured only in rows that say so."""
     unseen = {name: value for name, value in HEALTHY.items() if name not in ("embedding_std", "effective_rank")}
     return find(Task(), [{"step": step, **unseen, **figures} for step, figures in rows], TOTAL, WARMUP, BOUNDS)
 
@@ -94,14 +94,14 @@ def test_an_encoder_that_is_looked_at_now_and_then_has_to_be_collapsed_in_two_lo
     alike, fine = {"embedding_std": 0.01, "effective_rank": 9.0}, {"embedding_std": 0.5, "effective_rank": 9.0}
     narrow = {"narrow": 0.1}
     assert looks((200, {}), (220, {})) == []
-    assert looks((200, alike), (220, {})) == []  # a single look
+    assert looks((200, alike), (220, {})) == []  # a single measurement
     assert looks((200, fine), (220, {}), (240, alike)) == []
     assert looks((200, alike), (220, {}), (240, fine)) == []  # it passed
-    for later in ([], [(260, {})]):  # what it was, it is until the next look
+    for later in ([], [(260, {})]):  # a finding lasts until the next measurement
         (found,) = looks((200, alike), (220, {}), (240, alike), *later)
         assert found.kind == "complete collapse"
     assert looks((200, alike), (220, narrow)) == [Finding("narrow", "narrow: 0.1", fatal=True)]
-    assert looks((200, narrow), (220, {}), (240, narrow)) == []  # what every row shows has passed in one
+    assert looks((200, narrow), (220, {}), (240, narrow)) == []  # a figure of every row has recovered in one row
 
 
 @pytest.mark.parametrize(("total", "first"), [(1000, 50), (40, 8)])
@@ -128,7 +128,7 @@ def test_a_run_that_does_not_move_is_stuck(figures, words):
     assert found.fatal
     assert words in found.message
     assert "pretrain." in found.message
-    assert said((980, figures), (1000, figures)) == []  # it has learned, or the learning rate has come to its end
+    assert said((980, figures), (1000, figures)) == []  # late in training, this is normal
 
 
 def test_a_step_that_was_skipped_says_nothing():
@@ -142,7 +142,7 @@ def test_a_task_that_is_solved_at_once_is_trivial():
     assert "augment.views" in found.message
     assert said((100, {"pretext_accuracy": 0.97})) == []
     assert said((100, {"pretext_accuracy": math.nan})) == []
-    assert said((110, {"pretext_accuracy": 0.99})) == []  # it took its time
+    assert said((110, {"pretext_accuracy": 0.99})) == []  # learning took some time
 
 
 def test_a_task_that_says_itself_why_it_is_easy_is_not_called_trivial():

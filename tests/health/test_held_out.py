@@ -1,4 +1,4 @@
-"""Held-out images: neighbours and their drift by brute force, and a fall that is no chance."""
+"""Held-out images: neighbours and their drift by brute force, and falls that cannot be chance."""
 
 import math
 
@@ -15,7 +15,7 @@ def digits(count: int = 120) -> np.ndarray:
 
 
 def views(noise: float, seed: int = 0, count: int = 300) -> tuple[np.ndarray, np.ndarray]:
-    """Two views of each image, which differ by noise."""
+    """Return two views of each image, which differ by noise."""
     rng, images = np.random.default_rng(seed), np.random.default_rng(9).standard_normal((count, 16))
     return tuple(images + noise * rng.standard_normal(images.shape) for _ in range(2))
 

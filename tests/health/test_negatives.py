@@ -1,4 +1,4 @@
-"""How stale remembered keys are: 0 if they are like new ones, more the farther the encoder has moved."""
+"""How stale remembered keys are: 0 if they resemble new keys, and more the farther the encoder has moved."""
 
 import math
 
@@ -15,7 +15,7 @@ OTHERS = IMAGES + 1000
 
 
 def keys(seed: int) -> Tensor:
-    """Two views each of 64 images of 8 classes, as an encoder of 16 dimensions that has learned them would have them."""
+    """Return two views each of 64 images of 8 classes, as a trained encoder of 16 dimensions would embed them."""
     generator = torch.Generator().manual_seed(seed)
     centres = torch.randn(8, 16, generator=torch.Generator().manual_seed(99))
     of_images = centres.repeat(8, 1) + 0.5 * torch.randn(64, 16, generator=generator)
@@ -23,7 +23,7 @@ def keys(seed: int) -> Tensor:
 
 
 def turned(vectors: Tensor, angle: float) -> Tensor:
-    """What an encoder would say whose projections have turned by an angle, in each of eight planes."""
+    """Return the vectors of an encoder whose projections have turned by an angle in each of eight planes."""
     first, second = vectors[:, :8], vectors[:, 8:]
     return torch.cat(
         [math.cos(angle) * first - math.sin(angle) * second, math.sin(angle) * first + math.cos(angle) * second], dim=1
@@ -51,7 +51,7 @@ def test_it_is_the_ratio_of_the_distances_of_nearest_keys():
 
 def test_an_image_s_own_old_key_is_no_neighbour_of_it():
     assert abs(staleness(keys(0), IMAGES, keys(0), IMAGES).item()) < 0.02
-    assert staleness(keys(0), IMAGES, keys(0), OTHERS).item() < -0.2  # as if they were of other images
+    assert staleness(keys(0), IMAGES, keys(0), OTHERS).item() < -0.2  # as if the keys were of other images
 
 
 @pytest.mark.parametrize("held", [0, 1, 125])
@@ -74,6 +74,6 @@ def test_a_memory_knows_its_oldest_vectors():
     assert memory.oldest_places(3).numel() == 0
     memory.push(torch.arange(3.0)[:, None])
     assert memory.vectors[memory.oldest_places(2)].flatten().tolist() == [0, 1]
-    memory.push(torch.arange(3.0, 7.0)[:, None])  # 0 and 1 make room
+    memory.push(torch.arange(3.0, 7.0)[:, None])  # 0 and 1 are overwritten
     assert memory.vectors[memory.oldest_places(4)].flatten().tolist() == [2, 3, 4, 5]
     assert memory.vectors[memory.oldest_places(9)].flatten().tolist() == [2, 3, 4, 5, 6]

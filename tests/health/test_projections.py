@@ -1,4 +1,4 @@
-"""How projections spread, against plain formulas, and what is said of it."""
+"""How far projections spread, against plain formulas, and what is reported of it."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from ssl_pipeline.health.projections import outweighed, spread_figures, spread_t
 
 
 def by_eigenvalues(projections):
-    """Both figures in float64, from numpy's covariance and its eigenvalues."""
+    """Compute both figures in float64 from the eigenvalues of numpy's covariance."""
     unit = projections / np.linalg.norm(projections, axis=1, keepdims=True)
     values = np.linalg.eigvalsh(np.cov(unit.T, bias=True))
     return unit.std(axis=0).mean() * np.sqrt(unit.shape[1]), values.sum() ** 2 / np.square(values).sum()
@@ -71,4 +71,4 @@ def test_projections_without_room_for_many_directions_are_not_narrow():
     figures = {"projection_std": 1.0, "projection_rank": 7.5}
     assert outweighed(figures, 0.0, 1.0, 8, "Do this.") == []
     assert outweighed({**figures, "projection_rank": 3.1}, 0.0, 1.0, 8, "Do this.")
-    assert outweighed(figures, 0.0, 0.0, 64, "Do this.") == []  # a loss of 0 is told as such
+    assert outweighed(figures, 0.0, 0.0, 64, "Do this.") == []  # a loss of 0 is reported separately

@@ -1,4 +1,4 @@
-"""What the arms of the label-budget study have in common and in what they differ, on real digits of three classes."""
+"""What the arms of the label-budget study have in common and how they differ, on real digits of three classes."""
 
 from collections.abc import Callable
 
@@ -35,13 +35,13 @@ __all__ = ["data", "reference"]
 
 
 def test_random_weights_are_like_the_pretrained_ones_in_all_but_the_weights(data):
-    """To the bit: where the pretrained encoder is the random one of a draw, both learn the same."""
+    """If the pretrained encoder is the random encoder of a draw, both learn the same, bit for bit."""
     learner = Learner(configure(), given(data))
     drawn, own = learner.random().encoder(0), untrained(load_registry(), CARD, learner.seed(0))
     assert not torch.equal(own.backbone.stem[1].running_mean, drawn.backbone.stem[1].running_mean)  # calibrated
     outcomes = study(data, own, learning_rates=[1e-2], strengths=[1.0], draws=2, steps=6).outcomes
     first = {(one.budget, one.arm): one.correct.tolist() for one in outcomes if one.draw == 0}
-    for budget in (1, "all"):  # with statistics that are kept, and that follow the batches
+    for budget in (1, "all"):  # with fixed statistics, and with statistics of the batches
         assert first[budget, "finetune"] == first[budget, "random"]
         assert first[budget, "finetune"] != first[budget, "scratch"]
     other = {(one.budget, one.arm): one.correct.tolist() for one in outcomes if one.draw == 1}
@@ -69,7 +69,7 @@ def test_what_pretraining_started_from_learns_like_the_pretrained_encoder(data):
     outcomes = study(data, pretrained(), start=pretrained(), budgets=[1], learning_rates=[1e-2]).outcomes
     correct = {arm: [one.correct.tolist() for one in outcomes if one.arm == arm] for arm in ARMS}
     assert len(correct["start"]) == 3
-    assert correct["start"] == correct["finetune"]  # pretraining changed nothing
+    assert correct["start"] == correct["finetune"]  # as if pretraining had changed nothing
     assert judge_budgets(outcomes, data.test.groups)[0].control == "start"
 
 
@@ -95,7 +95,7 @@ def untaught(_: LabelledSplits, seed: int) -> Encoder:
 
 
 def supervised(data: LabelledSplits, seed: int) -> Encoder:
-    """An encoder worth having: it has learned from more labels than any budget has."""
+    """Return a useful encoder, which has learned from more labels than any budget allows."""
     classifier = Classifier(untaught(data, seed), torch.zeros(3, 16), torch.zeros(3))
     lessons = Lessons(data.train, POLICY, 60, 32, seed)
     finetune(classifier, lessons, 1e-2, 1e-4, keep_statistics=False, precision=FP32)

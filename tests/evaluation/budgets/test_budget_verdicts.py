@@ -1,4 +1,4 @@
-"""What is said of outcomes, and how sure it is."""
+"""What is concluded from outcomes, and how certain it is."""
 
 from dataclasses import replace
 
@@ -18,7 +18,11 @@ GROUPS = np.arange(IMAGES)
 
 
 def outcomes(encoders: int = 1, **budgets: tuple[float, ...]) -> list[Outcome]:
-    """Outcomes of 5 draws: budget -> shares of test images classified correctly by probe, finetune, random, scratch and start."""
+    """Return outcomes of 5 draws.
+
+    `budgets` maps a budget to the shares of test images that probe, finetune, random, scratch and start classify
+    correctly.
+    """
     generator, found = np.random.default_rng(0), []
     for budget, shares in budgets.items():
         lots = generator.random((5, IMAGES))  # an easy image is easy for every arm
@@ -36,7 +40,7 @@ def verdicts(**budgets: tuple[float, ...]) -> list[Verdict]:
 
 
 HELPED, SAME, HURT = (0.5, 0.8, 0.5, 0.5), (0.8, 0.8, 0.8, 0.8), (0.5, 0.6, 0.9, 0.5)
-HEAD_ALONE = (0.5, 0.8, 0.6, 0.8)  # better than random weights alike in all else, but one can have that from scratch
+HEAD_ALONE = (0.5, 0.8, 0.6, 0.8)  # better than random weights, but not than training from scratch
 
 
 def width(found: Interval) -> float:
@@ -72,7 +76,7 @@ def test_a_small_difference_counts_alone_and_not_among_other_budgets():
 
 
 def test_images_of_one_group_are_one_piece_of_evidence():
-    better = GROUPS < 120  # three groups of ten, all of whose images fine-tuning alone classifies correctly
+    better = GROUPS < 120  # in three of ten groups, only the arms with the pretrained encoder are right
     found = [
         replace(one, correct=(GROUPS >= 240) | (better & (one.arm in ("probe", "finetune"))))
         for one in outcomes(k5=HELPED)
@@ -83,7 +87,7 @@ def test_images_of_one_group_are_one_piece_of_evidence():
 
 def test_the_luck_of_one_encoder_s_weights_widens_the_differences_from_random_ones_alone():
     found = outcomes(k5=(0.5, 0.8, 0.7, 0.6, 0.7))
-    noisy = [  # the spread that random weights have
+    noisy = [  # spread between random weights
         replace(one, correct=one.correct & (20 * one.draw <= GROUPS)) if one.arm == "random" else one for one in found
     ]
     (verdict,) = judge_budgets(noisy, GROUPS)
@@ -207,7 +211,7 @@ def test_the_footnote_says_of_which_encoders_the_intervals_are(found, words):
 
 
 def test_error_bars_are_the_intervals_and_stay_within_what_a_share_can_be(monkeypatch, tmp_path):
-    """Arms stand side by side about their number of labels, whether there are four or five."""
+    """The arms are drawn side by side around their number of labels, whether there are four or five."""
     drawn, plot = [], Axes.errorbar
 
     def errorbar(self, x, y, yerr, **options):

@@ -22,7 +22,7 @@ STATISTICS = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)
 
 
 def save(folder: Path, seed: int) -> ModelCard:
-    """What pretraining with a seed leaves."""
+    """Write what pretraining with a seed produces."""
     folder.mkdir()
     card = model_card(mean=STATISTICS[0], std=STATISTICS[1], seed=seed, params_sha256=str(seed), seedless_sha256="5eed")
     return save_model(folder, build_encoder(load_registry(), BACKBONE, *STATISTICS, seed, 8), None, card)
@@ -30,7 +30,7 @@ def save(folder: Path, seed: int) -> ModelCard:
 
 @pytest.fixture
 def cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[ModelCard]:
-    """Three encoders in the folders 0, 1 and 2, of which 0 is the one that ships."""
+    """Write three encoders to the folders 0, 1 and 2; the one in 0 ships."""
     monkeypatch.chdir(tmp_path)
     return [save(Path(str(seed)), seed) for seed in range(3)]
 

@@ -33,7 +33,7 @@ def test_a_larger_budget_holds_the_smaller_one_s_choice():
 def test_draws_and_seeds_choose_differently_and_evenly():
     draws = [tuple(draw_labels(IDS, LABELS, 5, seed, draw)) for seed in range(2) for draw in range(100)]
     assert len(set(draws)) > 190
-    counts = np.bincount(np.concatenate(draws), minlength=60)[:30]  # each of the first class is due 200 * 5 / 30
+    counts = np.bincount(np.concatenate(draws), minlength=60)[:30]  # 200 * 5 / 30 expected for each of the first class
     assert counts.min() > 12
     assert counts.max() < 60
 

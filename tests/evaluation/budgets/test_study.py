@@ -45,7 +45,7 @@ CARD = model_card(mean=MEAN, std=STD)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> LabelledSplits:
-    """Digits 0, 1 and 2: 40 for training, 24 for validation, 90 for the test."""
+    """Write a store of the digits 0, 1 and 2: 40 for training, 24 for validation and 90 for the test."""
     x, y = load_digits(return_X_y=True)
     keep = np.flatnonzero(y < 3)[:154]
     images = np.repeat((x[keep] * 15.9).astype(np.uint8).reshape(-1, 8, 8, 1), 3, axis=3)
@@ -70,13 +70,13 @@ def pretrained() -> Encoder:
 
 
 def given(data: LabelledSplits, encoder: Encoder | None = None, **others: Any) -> BudgetInputs:
-    """What is compared: an encoder that was never trained unless another is given."""
+    """Return what is compared, with an untrained encoder unless another one is given."""
     changes = {"card": CARD, **others}
     return BudgetInputs(data, encoder or pretrained(), registry=REGISTRY, policy=POLICY, precision=FP32, **changes)
 
 
 class Contest(NamedTuple):
-    """What came of it: all outcomes, and the classifier that ships."""
+    """The result of a study: all outcomes, and the classifier that ships."""
 
     outcomes: list[Outcome]
     classifier: Classifier
@@ -113,7 +113,7 @@ def reference(data: LabelledSplits) -> Contest:
 
 
 def relabelled(part: Labelled, keep: np.ndarray) -> Labelled:
-    """The part with wrong labels wherever it is not kept; each class has as many images as before."""
+    """Return the part with wrong labels for all images outside `keep`; the sizes of classes stay the same."""
     wrong = np.where(np.isin(np.arange(len(part)), keep), part.labels, (part.labels + 1) % 3)
     return Labelled(part.split, part.rows, wrong, part.groups)
 
@@ -142,7 +142,7 @@ def test_another_process_that_helps_leaves_the_figures_as_they_are(data, monkeyp
     def start_and_wait(crew: Crew[Any]) -> None:
         start(crew)
         ends = time.monotonic() + 60
-        while not crew._ledger._numbers[1] and time.monotonic() < ends:  # until it has taken a job
+        while not crew._ledger._numbers[1] and time.monotonic() < ends:  # until the helper has taken a job
             time.sleep(0.05)
 
     monkeypatch.setattr(Crew, "_start", start_and_wait)
@@ -186,7 +186,7 @@ def test_test_labels_change_nothing_but_the_figures(data, reference):
 
 
 def test_a_budget_uses_no_label_beyond_its_own_for_training_or_choosing(data):
-    """With the choosing draws' own validation labels and each draw's training labels intact, all others may be wrong."""
+    """All images but those of the draws (training) and of the draws for choosing (validation) can be removed."""
     honest = figures(study(data, budgets=[2]).outcomes)
     draws = {"train": range(3), "val": range(2)}
     parts = {}
@@ -200,7 +200,7 @@ def test_a_budget_uses_no_label_beyond_its_own_for_training_or_choosing(data):
 
 
 def test_what_is_chosen_does_best_on_validation_and_the_rest_of_the_grid_is_not_tested(data, monkeypatch):
-    """Each model's accuracies, written down as they are asked for."""
+    """Records the accuracy of each model whenever it is computed."""
     asked: list[tuple[str, int, float]] = []
     original = Learner.logits
 
@@ -214,7 +214,7 @@ def test_what_is_chosen_does_best_on_validation_and_the_rest_of_the_grid_is_not_
     config = {"budgets": ["all"], "learning_rates": [1e-6, 1e-2], "steps": 20}
     found = [one for one in study(data, **config).outcomes if one.arm == "scratch"]
     assert {one.chosen for one in found} == {1e-2}
-    held_out = [right for name, _, right in asked if name == "val"][-2:]  # scratch comes last: one a learning rate
+    held_out = [right for name, _, right in asked if name == "val"][-2:]  # scratch is last, once per learning rate
     assert held_out[1] > held_out[0]
     assert [name for name, *_ in asked].count("test") == 12  # four arms, three draws
     assert asked[-1][2] == found[-1].accuracy
@@ -226,7 +226,7 @@ def test_fine_tuning_starts_from_the_probe_and_leaves_the_encoder_alone(data):
     outcomes = study(data, encoder, learning_rates=[1e-12], steps=1).outcomes
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
     few = {(one.arm, one.draw): one.correct.tolist() for one in outcomes if one.budget == 1}
-    assert all(few["finetune", draw] == few["probe", draw] for draw in range(3))  # a step of nothing changes nothing
+    assert all(few["finetune", draw] == few["probe", draw] for draw in range(3))  # a step of size 0 changes nothing
     assert few["scratch", 0] != few["probe", 0]
 
 
@@ -253,13 +253,13 @@ def test_all_that_is_trained_sees_the_same_labels_steps_and_seeds(data, monkeypa
     statistics: list[bool] = []
     monkeypatch.setattr(arms, "finetune", spy)
     study(data, learning_rates=[1e-3], epochs=2)
-    everything, few = calls[:9], calls[9:]  # of fine-tuned, random and scratch, three draws each
+    everything, few = calls[:9], calls[9:]  # fine-tuned, random and scratch, three draws each
     for group in (few, everything):
         assert group[:3] == group[3:6] == group[6:]
     assert {(rate, decay) for _, rate, decay in few} == {(1e-3, 1e-4)}
     assert {(steps, size) for (_, _, steps, size, _), *_ in few} == {(3, 16)}
-    assert {steps for (_, _, steps, _, _), *_ in everything} == {6}  # two passes of 40 images in batches of 16
-    # kept where the images are fewer than a batch, by whatever is like the pretrained encoder
+    assert {steps for (_, _, steps, _, _), *_ in everything} == {6}  # two passes over 40 images in batches of 16
+    # if there are fewer images than a batch, arms like the pretrained encoder keep their statistics
     assert statistics == [False] * 9 + [True] * 6 + [False] * 3
     assert len({seed for (*_, seed), *_ in few}) == 3
 

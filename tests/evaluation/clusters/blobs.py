@@ -1,4 +1,4 @@
-"""Unit embeddings drawn about far-apart centres, so that what clusters should come out is known."""
+"""Unit embeddings around distant centres, so that the expected clusters are known."""
 
 from collections.abc import Sequence
 
@@ -13,14 +13,14 @@ Array = npt.NDArray[np.float32]
 def blobs(
     centres: Sequence[int], each: int = 40, noise: float = 0.05, dim: int = 32, coarse: Sequence[int] = ()
 ) -> tuple[Array, Array, npt.NDArray[np.int64]]:
-    """Embeddings (n, D), those of second views, and groups of one image each.
+    """Return embeddings (n, D), embeddings of second views (n, D), and groups (n,) of one image each.
 
     Args:
-        centres: Axes, `each` embeddings about the unit vector of each.
-        each: How many.
-        noise: Standard deviation along each axis, before all get unit length.
-        dim: D.
-        coarse: For each centre another axis that it shares with its neighbours, so that a coarser cut is stable, too.
+        centres: Axes; `each` embeddings lie around the unit vector of each axis.
+        each: Number of embeddings per centre.
+        noise: Standard deviation along each axis, before embeddings are scaled to unit length.
+        dim: Dimension D of the embeddings.
+        coarse: A further axis for each centre, shared with its neighbours, so that a coarser cut is stable, too.
     """
     generator = np.random.default_rng(0)
     axes = np.eye(dim)

@@ -1,4 +1,4 @@
-"""Which images are drawn, and that they are drawn whole."""
+"""Which images are drawn, and that they are drawn completely."""
 
 from pathlib import Path
 

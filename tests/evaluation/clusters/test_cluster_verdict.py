@@ -1,4 +1,4 @@
-"""Embeddings that are made to be merged, and made to be split, are called so, by the names of their classes."""
+"""Embeddings made so that classes are merged or split are judged accordingly, and the classes are named."""
 
 from dataclasses import replace
 
@@ -14,14 +14,14 @@ from tests.evaluation.clusters.blobs import blobs
 
 NAMES = [f"class {letter}" for letter in "abcdefgh"]
 WELL = list(range(8))
-ONE_BLOB = [0, 1, 2, 3, 3, 5, 6, 7]  # class d and class e are drawn from one blob
+ONE_BLOB = [0, 1, 2, 3, 3, 5, 6, 7]  # classes d and e are drawn from one blob
 
 
 NEIGHBOURS = [20, 20, 20, 21, 21, 21]  # two coarse groups of three classes each
 
 
 def verdict(centres, labels, each=40, noise=0.05, coarse=()):
-    """The judgement and the lines on blobs, one label for each."""
+    """Return the judgement, the lines and the clusterings of blobs with one label each."""
     images, views, alone = blobs(centres, each, noise, coarse=coarse)
     labels = np.repeat(labels, each)
     found = cluster(images, views, alone, grid(len(images), len(np.unique(labels[labels >= 0]))), runs=3, seed=0)
@@ -37,7 +37,7 @@ def well() -> Clusterings:
 
 @pytest.fixture(scope="module")
 def of_digits() -> tuple[Clusterings, np.ndarray]:
-    """Clusters of real digits in an embedding that other digits' labels made: clean, and a cut in three is stable."""
+    """Return clusters of digits, embedded by the labels of other digits: clean, and a cut into three is also stable."""
     pixels, labels = load_digits(return_X_y=True)
     learn, held_out = pixels[::2], pixels[1::2]
     embed = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto").fit(learn, labels[::2]).transform
@@ -63,7 +63,7 @@ def test_digits_paired_into_classes_of_two_clusters_each_are_split(of_digits):
 
 @pytest.mark.parametrize("noise", [0.1, 0.2, 0.3])
 def test_a_split_class_is_seen_below_a_stable_coarse_cut(noise):
-    """Six classes in two coarse groups; one class in two far blobs, one in either group."""
+    """Six classes form two coarse groups; one class consists of two distant blobs, one in each group."""
     judgement, lines, found = verdict([0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 3, 4, 5, 5], 60, noise, [*NEIGHBOURS, 20])
     assert found.stability[2] > found.stability[judgement.k] - 0.01
     assert judgement.word == "over-clustered"
@@ -97,7 +97,7 @@ def test_two_classes_in_two_blobs_are_balanced_though_fewer_clusters_cannot_be_t
     ],
 )
 def test_a_number_that_nothing_speaks_for_is_not_called_preferred(well, stability, k, doubt):
-    """Eight clean classes, of which other stabilities are told than were measured."""
+    """The eight classes are clean, but the stabilities are invented."""
     found = replace(well, stability={k: stability(k) for k in well.stability})
     judgement = judge_clusters(found, np.repeat(WELL, 40), 0)
     assert (judgement.word, judgement.k) == ("no preferred number", k)
@@ -130,7 +130,7 @@ def test_a_class_is_split_only_if_every_run_cuts_it_in_the_same_way(well, cuts, 
     ("cuts", "word", "k"), [("alike", "over-clustered", 9), ("elsewhere", "no preferred number", 5)]
 )
 def test_a_split_is_looked_for_from_the_number_of_classes_on_though_stability_falls_to_there(well, cuts, word, k):
-    """No valley lies between coarse cuts and the nine clusters, but a cliff behind these."""
+    """Stability has no valley between coarse cuts and the nine clusters, but falls steeply after nine."""
     labels = np.repeat(WELL, 40)
     halves = [np.random.default_rng(run if cuts == "elsewhere" else 0).random(len(labels)) < 0.5 for run in range(3)]
     cut = np.stack([np.where((labels == 5) & half, 8, labels) for half in halves])
@@ -157,7 +157,7 @@ def test_two_classes_from_one_blob_are_merged_and_named():
     assert judgement.word == "under-clustered"
     assert list(judgement.merged) == [(3, 4)]
     assert judgement.merged[3, 4] > 0.7
-    assert judgement.homogeneity > 0.8  # one pair among eight classes: the average alone would not tell
+    assert judgement.homogeneity > 0.8  # one pair among eight classes hardly changes the average
     assert "under-clustered: k* = 7, where stability peaks" in lines[0]
     assert "class d + class e" in lines[1]
     assert "negatives" in lines[1]
@@ -202,7 +202,7 @@ def test_a_split_that_is_not_stable_does_not_count():
 
 
 def test_labels_that_say_nothing_are_no_better_than_chance():
-    """320 images in 32 clusters: by chance alone, homogeneity is far from 0."""
+    """There are 320 images in 32 clusters: by chance alone, homogeneity is far from 0."""
     _, _, found = verdict(WELL, WELL)
     labels = np.random.default_rng(0).permutation(np.repeat(WELL, 40))
     assert agreement(found.assignments[32], labels).homogeneity > 0.15
@@ -229,7 +229,7 @@ def test_without_labels_enough_there_is_no_verdict_but_a_k(labels, each, reason)
 
 
 def test_unlabelled_images_count_for_stability_alone():
-    """The run's last cluster may hold no labelled image, which is no reason to trip."""
+    """The last cluster of a run may hold no labelled image, which must not cause an error."""
     judgement, _, _ = verdict([*WELL, 9], [*WELL, -1])
     assert judgement.k == 9
     assert judgement.word == "balanced"
@@ -254,5 +254,5 @@ def test_own_clusters_are_those_in_which_a_class_has_the_majority():
     labels = np.array([4, 4, 4, 4, 7, 7, 7, 7, 7, 9])
     found = own_clusters(clusters, labels, np.array([4, 7, 9]))
     assert found[4] == pytest.approx(2)
-    assert found[7] == pytest.approx(2)  # not the one that it has an image in
+    assert found[7] == pytest.approx(2)  # not cluster 1, which has one of its images
     assert found[9] == 0

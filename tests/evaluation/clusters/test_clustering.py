@@ -1,4 +1,4 @@
-"""Stability finds the clusters that are there, and no others; figures are scikit-learn's."""
+"""Stability finds the clusters that exist, and no others; figures are scikit-learn's."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_the_most_stable_k_is_that_of_well_separated_blobs(count: int):
 
 
 def test_of_two_levels_that_are_as_stable_the_finer_one_counts():
-    """Three far groups of two near blobs each: both 3 and 6 are perfectly stable."""
+    """Three distant groups have two close blobs each: both 3 and 6 clusters are perfectly stable."""
     fine, _, alone = blobs(range(6), noise=0.02)
     coarse = np.repeat(np.eye(32, dtype=np.float32)[20:23], 80, axis=0)
     images = fine + 3 * coarse
@@ -63,7 +63,7 @@ def test_a_half_is_of_whole_groups(monkeypatch: pytest.MonkeyPatch, sizes):
 
 
 def test_frames_of_tracks_do_not_make_chance_stable():
-    """Twelve tracks that nothing else holds together: with frames of each in either half, k-means finds them again."""
+    """The tracks have nothing in common; with frames of each track in both halves, k-means finds the tracks again."""
     tracks, _, _ = blobs(range(12), each=20, noise=0.02, dim=12)
     groups = np.repeat(np.arange(12), 20)
     naive = cluster(tracks, tracks, np.arange(240), [12], runs=3, seed=0).stability[12]

@@ -1,4 +1,4 @@
-"""From a store of images to figures, lines and pictures, whatever the images."""
+"""From a store of images to figures, lines and pictures, for any kind of images."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ NAMES = ["ant", "bee", "cow", "dog", "elk"]
 
 
 def write(store: Path, kinds: list[int], labels: list[int], val: int = 20, group: str = "") -> Path:
-    """Images of which each kind lights up one row of pixels, with their labels; the test split must not be opened."""
+    """Write labelled images; each kind lights up one row of pixels. There is no test split, as it must not be opened."""
     images = np.zeros((len(kinds), 8, 8, 3), np.uint8)
     images[np.arange(len(kinds)), np.array(kinds, int)] = 200
     images += np.random.default_rng(0).integers(0, 40, images.shape, dtype=np.uint8)
@@ -56,7 +56,7 @@ def drawn(report, folder: Path) -> set[str]:
 
 
 def test_merged_and_split_classes_are_named_and_drawn(tmp_path: Path):
-    """Ants and bees look alike; there are two sorts of elks."""
+    """Ants and bees look alike; elks come in two kinds."""
     kinds, labels = [0, 0, 2, 3, 4, 5] * 40, [0, 1, 2, 3, 4, 4] * 40
     report = study(write(tmp_path / "store", kinds, labels))
     assert report.figures["verdict"] == "both"

@@ -50,11 +50,11 @@ def test_raw_pixels_of_a_large_canvas_are_averages_over_areas(canvas):
     expected = np.stack(
         [np.asarray(band.convert("F").resize((16, 16), Image.Resampling.BOX)) for band in image.split()]
     )
-    tolerance = 0.02 if canvas % 16 else 1e-5  # Pillow's box takes or leaves a pixel that an edge divides
+    tolerance = 0.02 if canvas % 16 else 1e-5  # Pillow's box filter takes pixels on an edge whole or not at all
     found = raw_pixels(np.asarray(image)[None]).reshape(3, 16, 16)
     assert found.dtype == np.float32
     assert np.abs(found - expected / 255).mean() < tolerance
-    assert found.mean() == pytest.approx(np.asarray(image).mean() / 255, abs=1e-5)  # areas weigh alike
+    assert found.mean() == pytest.approx(np.asarray(image).mean() / 255, abs=1e-5)  # all areas have the same weight
 
 
 def test_colour_histogram_is_numpy_s():
@@ -115,7 +115,7 @@ def test_random_encoder_is_the_same_network_with_other_weights(pool, card):
 
 
 def test_random_encoder_is_calibrated_on_the_pool(pool, card):
-    """In the exact arithmetic of one batch of all images, its embeddings are those of train mode."""
+    """If all images are one batch, its embeddings equal those in train mode, apart from the variance's denominator."""
     some = open_first(pool, 200)
     encoder = build_encoder(load_registry(), BACKBONE, MEAN, STD, 5, 8).train()
     with torch.no_grad():

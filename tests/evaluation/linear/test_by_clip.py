@@ -1,4 +1,4 @@
-"""Clips under probe and neighbours: the mean of the frames, clips as units, and nothing where there are none."""
+"""Probe and nearest neighbours on clips: the mean of the frames, clips as units, and no figures without clips."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ def mean_grey(images: Pixels) -> np.ndarray:
 
 
 def of_one_digit(data: Labelled) -> Labelled:
-    """Clips of three frames of one digit, in an order that mixes them, and one image that is no frame."""
+    """Make clips of three frames of one digit, in mixed order; one image is not a frame."""
     clips = np.full(len(data), -1, np.int64)
     for digit in range(10):
         mine = np.flatnonzero(data.labels == digit)

@@ -71,7 +71,7 @@ def test_figures_of_images_in_groups_are_less_certain(data):
     settled = settle({BACKBONE: [raw_pixels], "grey": [mean_grey]}, data["train"], data["val"], [0.1], 10)
     test = data["test"]
     predictions = predict(settled, test, knn)
-    predictions[BACKBONE] = np.where(test.rows < 140, test.labels, (test.labels + 1) % 10)  # wrong in one group alone
+    predictions[BACKBONE] = np.where(test.rows < 140, test.labels, (test.labels + 1) % 10)  # wrong in one group only
     alone, grouped = (
         figures(settled, predictions, replace(test, groups=groups), settings) for groups in (test.rows, test.rows // 10)
     )

@@ -13,7 +13,7 @@ X = X.astype(np.float32)
 
 
 def by_hand(bank, labels, query, k, temperature):
-    """The paper's rule for one query, in plain float64."""
+    """Apply the paper's rule to one query, in float64."""
     bank, query = bank.astype(np.float64), query.astype(np.float64)
     cosines = [row @ query / math.sqrt(row @ row) / math.sqrt(query @ query) for row in bank]
     votes: dict[int, float] = defaultdict(float)

@@ -1,4 +1,4 @@
-"""Which layer a probe reads best: what is compared is what would ship, and luck is not taken for a finding."""
+"""Which layer suits a probe best: layers are compared as they would ship, and luck is not taken for a finding."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ STRENGTHS = [0.01, 1.0]
 
 
 class Forgetful(Backbone):
-    """Layer 1 has all pixels in it, layer 2 and the embedding no more than the first of them."""
+    """Layer 1 contains all pixels; layer 2 and the embedding contain only the first one."""
 
     embedding_dim = 2
     map_channels = (3, 2)
@@ -45,7 +45,7 @@ def part(store: Path, name: str, images: np.ndarray, labels: np.ndarray) -> Labe
 
 
 def bright_or_dark(store: Path, name: str, count: int) -> Labelled:
-    """Classes 0 and 1 are dark and bright images, but for their first pixel, which is of any brightness."""
+    """Write dark images of class 0 and bright ones of class 1; their first pixel has a random value."""
     random = np.random.default_rng(count)
     labels = random.integers(0, 2, count)
     images = np.empty((count, 8, 8, 3), np.uint8)
@@ -55,7 +55,7 @@ def bright_or_dark(store: Path, name: str, count: int) -> Labelled:
 
 
 def judge(encoder: Encoder, card: ModelCard, exported: int | None, *rest: Any) -> layers.LayerReport:
-    """study_layers, of an exported file that computes what torch does; embeddings are of unit length."""
+    """Run study_layers as if an exported file computed what torch does, with embeddings of unit length."""
     embed = embedder(FromPixels(card, embedding(encoder.at(exported), True)))
     return study_layers(encoder, card, embed, exported, True, *rest)
 
@@ -85,7 +85,7 @@ def test_the_layer_that_has_the_label_in_it_is_found(tmp_path: Path):
 @pytest.mark.parametrize("l2_normalize", [True, False])
 def test_features_are_those_that_an_export_of_the_layer_gives(l2_normalize: bool):
     encoder = settle(build_encoder(load_registry(), BACKBONE, MEAN, STD, 0, 16), 16)
-    card = describe(encoder)  # 16 px with borders: images are resized
+    card = describe(encoder)  # 16 px with borders, so images are resized
     images = torch.from_numpy(digit_images()[:20, :, :5].copy())
     network = EveryLayer(encoder, l2_normalize)
     assert (network.layers, network.dims) == ([1, 2, 3, None], [4, 8, 16, 16])
@@ -94,7 +94,7 @@ def test_features_are_those_that_an_export_of_the_layer_gives(l2_normalize: bool
         for layer, features in zip(network.layers, found, strict=True):
             part, _ = cut(encoder, card, layer)
             assert torch.equal(features, FromPixels(card, embedding(part, l2_normalize))(images))
-        for known, passes in ((None, 1), (2, 2)):  # where the last layer ships, the images pass the network once
+        for known, passes in ((None, 1), (2, 2)):  # if the last layer ships, one pass suffices
             some, stems = EveryLayer(encoder, l2_normalize, {known}), []
             with encoder.backbone.stem.register_forward_hook(lambda *_, stems=stems: stems.append(1)):
                 others = FromPixels(card, some)(images).split(some.dims, dim=1)
@@ -105,7 +105,7 @@ def test_features_are_those_that_an_export_of_the_layer_gives(l2_normalize: bool
 
 
 def test_an_accuracy_is_that_of_the_probe_whose_strength_does_best_on_validation(tmp_path: Path):
-    labels = np.arange(300) % 3  # of no meaning: some probe does better than another by luck alone
+    labels = np.arange(300) % 3  # without meaning: probes differ by luck alone
     train = part(tmp_path, "train", digit_images(200), labels[:200])
     val = part(tmp_path, "val", digit_images()[200:300], labels[200:])
     encoder = settle(build_encoder(load_registry(), BACKBONE, MEAN, STD, 0, 8), 8)
@@ -145,7 +145,7 @@ def test_nothing_is_said_where_nothing_can_be_compared(tmp_path: Path):
 
 @pytest.mark.parametrize(("alone", "told"), [(5, False), (6, False), (7, True), (8, True)])
 def test_what_is_luck_is_not_taken_for_a_better_layer(alone: int, told: bool):
-    """Of four embeddings three are compared with the one that ships, and each may look better by luck."""
+    """Three of four embeddings are compared with the one that ships, and each may look better by luck."""
     shipped = np.arange(100) < 60
     better = np.arange(100) < 60 + alone  # p = 2 / 2**alone: 0.063, 0.031, 0.016, 0.008; the bound is 0.05 / 3
     right = {1: shipped, 2: better, 3: shipped, None: shipped}
@@ -163,7 +163,7 @@ def test_what_is_luck_is_not_taken_for_a_better_layer(alone: int, told: bool):
 
 
 def test_one_track_that_a_layer_has_right_is_no_finding():
-    """Eight images more would be one, were they not eight frames of the same thing."""
+    """Eight more correct images would be a finding, but these are eight frames of the same thing."""
     right = {1: np.arange(100) < 68, None: np.arange(100) < 60}
     tracks = np.arange(100) // 8
     tracks[60:68] = 99

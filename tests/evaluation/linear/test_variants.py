@@ -1,4 +1,4 @@
-"""What is said of variants: differences and their signs, the rule of the recommendation, times in turns, the picture."""
+"""What is reported of variants: differences and their signs, the recommendation, times in turns, the picture."""
 
 from functools import partial
 from pathlib import Path
@@ -37,11 +37,11 @@ def file(size: int, time: float, low: float | None = None) -> dict[str, Any]:
     ("fp16", "int8", "chosen"),
     [
         (file(50, 0.5, -0.001), file(25, 0.3, -0.01), "int8"),  # the smallest
-        (file(50, 0.5, -0.001), file(25, 0.3, -0.011), "fp16"),  # int8 may lose more than a point
-        (file(50, 0.5, 0.0), file(25, 0.53, 0.0), "fp16"),  # int8 is slower, as without instructions for it
+        (file(50, 0.5, -0.001), file(25, 0.3, -0.011), "fp16"),  # int8 may lose more than one point
+        (file(50, 0.5, 0.0), file(25, 0.53, 0.0), "fp16"),  # int8 is slower, as on a CPU without int8 instructions
         (file(50, 0.6, 0.0), file(25, 0.6, 0.0), "fp32"),
         (file(50, 0.525, 0.0), file(25, 0.6, 0.01), "fp16"),
-        (file(50, 0.5), file(25, 0.5), "fp32"),  # without labels nothing is shown
+        (file(50, 0.5), file(25, 0.5), "fp32"),  # without labels nothing can be shown
     ],
 )
 def test_the_smallest_that_is_as_good_and_not_slower_is_recommended(
@@ -91,7 +91,7 @@ def pixels(images: np.ndarray) -> np.ndarray:
 
 
 def rough(images: np.ndarray) -> np.ndarray:
-    """Two rows of the image alone."""
+    """Return two rows of each image."""
     return pixels(images[:, 3:5])
 
 
@@ -117,7 +117,7 @@ def test_on_validation_neighbours_are_compared_image_by_image(data: LabelledSpli
     assert gap["accuracy"] == pytest.approx(right[1].mean() - right[0].mean())
     assert gap["accuracy_low"] < gap["accuracy"] < gap["accuracy_high"] < 0
     assert found["files"]["int8"]["bytes"] == 25
-    assert found["recommended"] == "fp32"  # the rough one is a quarter of the size, and worse
+    assert found["recommended"] == "fp32"  # the rough variant is a quarter of the size, but worse
 
 
 def test_where_backbone_onnx_ships_alone_nothing_is_said(data: LabelledSplits):
@@ -155,6 +155,6 @@ def test_calls_take_turns_to_and_fro():
     order: list[str] = []
     names = ("fp32", "int8", latency.TORCH)
     rounds = latency._in_turns({name: partial(order.append, name) for name in names})
-    assert tuple(order[:3]) == names  # to warm up
+    assert tuple(order[:3]) == names  # warm-up
     assert tuple(order[3:9]) == (*names, *reversed(names))
     assert {len(found) for found in rounds.values()} == {(len(order) - 3) // 6}

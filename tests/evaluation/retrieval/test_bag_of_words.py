@@ -12,7 +12,7 @@ COLOURS, THINGS = ("red", "green", "blue"), ("bicycle", "house", "cat", "fox")
 
 
 def told(count: int, seed: int) -> tuple[np.ndarray, list[tuple[str, ...]]]:
-    """Return features that hold what the captions say, among others that do not vary or say nothing."""
+    """Return features, which encode what the captions say and include a constant, and the captions."""
     generator = np.random.default_rng(seed)
     colours, things = generator.integers(0, 3, count), generator.integers(0, 4, count)
     signs = np.eye(3)[colours] @ generator.normal(size=(3, 8)) + np.eye(4)[things] @ generator.normal(size=(4, 8))

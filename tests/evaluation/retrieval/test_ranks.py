@@ -40,7 +40,7 @@ def test_pairs_have_each_text_once_and_no_blank_one():
 
 
 def test_texts_are_equal_where_a_tokenizer_reads_the_same():
-    """U+001C is white space for Python, and not for the tokenizer; a last sigma is one like any other to that."""
+    """U+001C is white space for Python but not for the tokenizer, which treats a final sigma like any other sigma."""
     assert pair([("a b", "a\x1cb", "A\u3000B"), ("\u039f\u03a3", "\u03bf\u03c3")]).texts == (
         "a b",
         "a\x1cb",
@@ -59,7 +59,7 @@ def test_ranks_are_those_of_sorting_by_hand(vectors, monkeypatch: pytest.MonkeyP
 
 
 def test_sparse_vectors_have_the_ranks_of_dense_ones(vectors):
-    """Of which some are zeros, as a text without a known word is."""
+    """Some of the vectors are zero, like the vector of a text without a known word."""
     queries, candidates = (rows * (np.abs(rows) > 1) for rows in vectors)
     assert (queries == 0).all(axis=1).any()
     right = np.random.default_rng(1).random((60, 40)) < 0.1

@@ -10,7 +10,7 @@ def ranked(seed: int, count: int = 400) -> np.ndarray:
 
 
 def test_recalls_are_shares_with_wilson_s_interval_of_groups():
-    ranks, groups = ranked(0).repeat(2), np.arange(400).repeat(2)  # both of a group are right or wrong together
+    ranks, groups = ranked(0).repeat(2), np.arange(400).repeat(2)  # a group's two queries agree
     asked = Asked(groups, np.ones(800, np.int64), 50)
     found = recall_figures({"ours": ranks}, asked, 200, 0, over="ours")["ours"]
     for cut in (1, 5, 10):

@@ -1,4 +1,4 @@
-"""What is measured of texts, on embeddings that are made up."""
+"""The evaluation of texts, on invented embeddings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ SETTINGS = LinearEvalConfig.model_validate(
 
 
 def images(count: int, start: int = 0) -> Labelled:
-    """Images of which each shows its number, in four classes, two to a group."""
+    """Return images that encode their numbers, in four classes and in groups of two."""
     numbers = np.arange(start, start + count)
     pixels = np.broadcast_to(numbers[:, None, None, None] % 251, (count, 8, 8, 3)).astype(np.uint8)
     split = Split("test", 8, numbers.astype(np.uint64), (0.5,) * 3, (0.2,) * 3, "", (pixels,), spec=RGB8)
@@ -40,19 +40,19 @@ def images(count: int, start: int = 0) -> Labelled:
 
 
 def told(number: int) -> tuple[str, ...]:
-    """The captions of an image, which both of a group have."""
+    """Return the caption of an image, which names its class and its group."""
     return (f"a {CLASSES[number % 4]} of group {number // 2}",)
 
 
 def by_number(pixels: np.ndarray) -> np.ndarray:
-    """See the class of an image and its group, and be wrong about every fifth image."""
+    """Recognise the class and the group of an image, with an error for every fifth image."""
     numbers = pixels[:, 0, 0, 0].astype(np.int64)
     seen = np.where(numbers % 5 == 4, numbers + 1, numbers)
     return np.hstack([np.eye(4)[seen % 4], np.eye(80)[seen // 2]]).astype(np.float32)
 
 
 def by_words(texts: Sequence[str]) -> np.ndarray:
-    """Read the class that a text names, and the group."""
+    """Read the class and the group from a text."""
     rows = np.zeros((len(texts), 84), np.float32)
     for row, text in zip(rows, texts, strict=True):
         words = text.split()
@@ -94,7 +94,7 @@ def test_retrieval_is_measured_both_ways_beside_baselines_and_chance(tmp_path: P
     assert to_texts["chance"] == pytest.approx(chance)
     assert to_images["random_towers"]["median_rank"] == 40
     assert to_texts["random_towers"]["gain_at_1_low"] > 0.3
-    # of the test's captions it knows the class alone, which ten have; among equals, wrong ones come first
+    # it knows only the class, which ten of the test's captions share; of equal candidates, wrong ones come first
     assert to_texts["bag_of_words"]["recall_at_5"] == 0
     assert to_texts["bag_of_words"]["recall_at_10"] == pytest.approx(right)
     assert found.headline["image_to_text"] == to_texts["towers"]["recall_at_1"]
@@ -105,7 +105,7 @@ def test_retrieval_is_measured_both_ways_beside_baselines_and_chance(tmp_path: P
     draw(tmp_path)
     with Image.open(tmp_path / "retrieval.png") as picture:
         drawn = np.asarray(picture.convert("RGB")).reshape(-1, 3)
-    assert (drawn == (0, 158, 115)).all(axis=1).sum() > 200  # frames and letters of what is right
+    assert (drawn == (0, 158, 115)).all(axis=1).sum() > 200  # frames and letters of right answers
 
 
 def test_a_text_of_several_images_is_asked_for_once_for_each():
@@ -113,7 +113,7 @@ def test_a_text_of_several_images_is_asked_for_once_for_each():
     space = np.eye(3)[[0, 0, 2]], np.eye(3)
     found = retrieval_figures({OURS: space}, pairs, np.arange(3), 100, 0)
     assert (found["captions"], found["texts"]) == (4, 3)
-    # of the four, only the puppy is not found at once
+    # of the four, only the puppy is not found first
     assert found["text_to_image"][OURS]["recall_at_1"] == 0.75
     assert found["text_to_image"]["chance"]["recall_at_1"] == pytest.approx((2 / 3 + 2 / 3 + 1 / 3 + 1 / 3) / 4)
 

@@ -5,7 +5,7 @@ from ssl_pipeline.evaluation.retrieval.zero_shot import class_embeddings, classi
 
 
 def embedded(texts):
-    """Embed a text as counts of its letters: a text of other length has an embedding of other length."""
+    """Embed a text as counts of its letters, so that norms of embeddings depend on the length of the text."""
     return np.array([[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts], np.float32)
 
 

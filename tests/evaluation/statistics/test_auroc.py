@@ -18,7 +18,7 @@ def test_the_auroc_is_scikit_learns_ties_included():
 
 def test_the_interval_of_the_auroc_covers_near_one_where_a_bootstrap_does_not():
     generator, n, gap = np.random.default_rng(0), 40, 3.0
-    true = norm.cdf(gap / np.sqrt(2))  # of two normal distributions: 0.983
+    true = norm.cdf(gap / np.sqrt(2))  # for two normal distributions: 0.983
     ours, theirs = 0, 0
     for _ in range(200):
         positive, negative = generator.normal(0, 1, n), generator.normal(gap, 1, n)

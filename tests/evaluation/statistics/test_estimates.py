@@ -1,4 +1,4 @@
-"""How far means over encoders, draws of labels and test images may be off by chance."""
+"""How much chance affects means over encoders, draws of labels and test images."""
 
 from collections.abc import Callable
 
@@ -10,8 +10,8 @@ from ssl_pipeline.evaluation.statistics.estimates import Estimate, accuracy, gai
 from ssl_pipeline.evaluation.statistics.intervals import score
 from ssl_pipeline.evaluation.statistics.proportions import wilson
 
-ALONE = np.arange(400)  # every image a group of its own
-MANY = 20_000  # images, next to which pseudo-images are nothing
+ALONE = np.arange(400)  # every image is its own group
+MANY = 20_000  # so many images that pseudo-images do not matter
 
 
 def bounds(found: Estimate) -> tuple[float, float]:
@@ -65,9 +65,9 @@ def test_the_accuracy_of_one_group_says_next_to_nothing():
     ("images", "true", "least"), [(50, 0.987, 0.95), (451, 0.987, 0.94), (451, 0.999, 0.92), (80, 0.6, 0.94)]
 )
 def test_the_interval_of_an_accuracy_holds_near_one(images: int, true: float, least: float):
-    """Over all numbers of images that can be classified correctly, each with its probability.
+    """The coverage is summed over all numbers of correct images, weighted with their probabilities.
 
-    Wilson's is known to hold the least where half a mistake is expected (Brown, Cai and DasGupta 2001).
+    Wilson's interval is known to cover least where half an error is expected (Brown, Cai and DasGupta 2001).
     """
     held = 0.0
     for right in range(images + 1):
@@ -79,7 +79,7 @@ def test_the_interval_of_an_accuracy_holds_near_one(images: int, true: float, le
 @pytest.mark.parametrize("groups", [ALONE[:120], np.arange(120) // 4], ids=["images", "groups of four"])
 @pytest.mark.parametrize("easy", [1.0, 2.0, 4.0])
 def test_the_interval_of_an_accuracy_holds_over_draws_and_images(easy: float, groups: np.ndarray):
-    """Images are easy or hard in all draws, those of a group together, and some draws are better than others."""
+    """Images are easy or hard in all draws, together with their group, and some draws are better than others."""
     generator, nodes = np.random.default_rng(0), np.random.default_rng(1).normal(size=100_000) * np.hypot(1.5, 0.4)
     true, held = special.expit(easy + nodes).mean(), 0
     for _ in range(400):
@@ -97,7 +97,7 @@ def test_a_few_images_that_all_agree_leave_doubt():
 
 
 def held(make: Callable[[np.random.Generator], np.ndarray], groups: np.ndarray, luck: bool = False) -> float:
-    """How often the interval of a gain holds the truth, 0."""
+    """Return how often the interval of a gain covers the truth, 0."""
     generator = np.random.default_rng(1)
     found = [gain(make(generator), groups, luck=luck) for _ in range(600)]
     return float(np.mean([abs(one.mean) <= one.margin for one in found]))
@@ -117,7 +117,7 @@ GROUPS = np.repeat(np.arange(40), np.tile([3, 5, 10, 14], 10))
 
 
 def grouped(generator: np.random.Generator) -> np.ndarray:
-    """Images of one group err together."""
+    """Return scores in which the images of a group err together."""
     images = generator.normal(0, 0.4, 40)[GROUPS] + generator.normal(0, 0.2, len(GROUPS))
     return images + generator.normal(0, 0.02, (1, 5, 1))
 
@@ -134,7 +134,7 @@ def test_a_group_of_each_image_s_own_is_no_group_whatever_its_number():
 
 @pytest.mark.parametrize("spread", [0.0, 0.02, 0.05])
 def test_an_encoder_that_is_one_more_draw_of_random_weights_is_rarely_found_to_differ(spread: float):
-    """`spread` between random weights, of which each draw has its own and the one encoder has one for all draws."""
+    """`spread` is between random weights: each draw has its own weights, but the encoder is the same in all draws."""
 
     def make(generator: np.random.Generator) -> np.ndarray:
         own, others = generator.normal(0, spread), generator.normal(0, spread, (1, 5, 1))

@@ -1,4 +1,4 @@
-"""Figures are scikit-learn's; intervals are paired, are of groups, and have a width where nothing went wrong."""
+"""Figures are scikit-learn's; intervals are paired, respect groups, and have a width even without errors."""
 
 import tracemalloc
 
@@ -13,7 +13,7 @@ from ssl_pipeline.evaluation.statistics.proportions import wilson
 
 
 def answers(accuracy: float, n: int, seed: int, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of unbalanced classes, and predictions of which about a given share is right."""
+    """Return labels of unbalanced classes, and predictions of which about the given share is right."""
     generator = np.random.default_rng(seed)
     shares = np.arange(1, classes + 1)
     actual = generator.choice(classes, n, p=shares / shares.sum())
@@ -36,7 +36,7 @@ def test_values_are_scikit_learn_s():
 
 
 def test_many_classes_take_no_table_of_images_and_classes():
-    """Which would be 4 GB at 50,000 images of 5,000 classes."""
+    """Dense tables would take 4 GB for 50,000 images of 5,000 classes."""
     actual = np.arange(6000) % 3000
     tracemalloc.start()
     scored(actual, {"a": np.where(actual % 7, actual, 0)}, resamples=100)
@@ -46,7 +46,7 @@ def test_many_classes_take_no_table_of_images_and_classes():
 
 
 def test_draws_are_scikit_learn_s_on_the_same_resamples(monkeypatch: pytest.MonkeyPatch):
-    """Every resample is one of 27: its scores must be among those that scikit-learn gives."""
+    """There are only 27 resamples: all scores must be among those that scikit-learn gives for these."""
     monkeypatch.setattr(intervals, "_MIN_RESAMPLED_GROUPS", 3)
     actual, predicted = np.array([0, 0, 1]), np.array([0, 1, 1])
     possible = set()
@@ -112,7 +112,7 @@ def test_below_200_images_or_where_few_tell_the_two_apart_gains_are_exact():
 
 @pytest.mark.parametrize(("images", "exact"), [(250, False), (80, True)])
 def test_copies_in_a_group_change_nothing(images, exact):
-    """Five frames of the same thing are one image: accuracy, balanced accuracy and gains know it."""
+    """Five frames of the same thing count as one image in accuracy, balanced accuracy and gains."""
     actual, good = answers(0.9, images, 3)
     _, bad = answers(0.6, images, 4)
     groups = np.random.default_rng(0).permutation(images)
@@ -131,7 +131,7 @@ def test_copies_in_a_group_change_nothing(images, exact):
 def test_seed_and_resamples():
     actual, predicted = answers(0.8, 200, 4)
     one = scored(actual, {"a": predicted}, 130)
-    two = scored(actual, {"b": actual, "a": predicted}, 130)  # not changed by who else is scored
+    two = scored(actual, {"b": actual, "a": predicted}, 130)  # does not depend on who else is scored
     assert one.draws["a"].shape == (130, 2)
     assert np.array_equal(one.draws["a"], two.draws["a"])
     assert not np.array_equal(one.draws["a"], scored(actual, {"a": predicted}, 130, seed=1).draws["a"])

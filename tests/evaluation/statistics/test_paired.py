@@ -11,7 +11,7 @@ from ssl_pipeline.evaluation.statistics.paired import difference, flip_test
 
 
 def test_the_interval_of_a_difference_covers_whatever_tells_the_two_apart():
-    """By summation over all outcomes of 15 images."""
+    """The coverage is summed over all outcomes of 15 images."""
     images, bounds = 15, {}
     for first in range(images + 1):
         for second in range(min(first, images - first) + 1):
@@ -55,7 +55,7 @@ def test_the_flip_test_of_images_counts_the_coin_throws_that_are_as_uneven_or_mo
     thrown, most = first + second, max(first, second)
     tail = sum(math.comb(thrown, heads) for heads in range(most, thrown + 1)) / 2**thrown
     alone = np.repeat([True, False], [first, second])
-    both, neither = np.ones(30, bool), np.zeros(20, bool)  # say nothing of the difference
+    both, neither = np.ones(30, bool), np.zeros(20, bool)  # irrelevant to the difference
     answers = [np.concatenate([one, both, neither]) for one in (alone, ~alone)]
     assert flip_test(*answers, np.arange(thrown + 50)) == pytest.approx(min(1.0, 2 * tail))
 
@@ -75,7 +75,7 @@ def test_the_flip_test_of_equals_is_certain_of_nothing():
 
 
 def test_equals_that_differ_by_whole_tracks_are_seldom_told_apart():
-    """Frame by frame, equals are called different half of the time."""
+    """With single frames as units, equals would be called different almost half of the time."""
     generator, told = np.random.default_rng(0), np.zeros(2)
     for _ in range(300):
         first, second = np.repeat(generator.random((2, 15)) < 0.7, 20, axis=1)

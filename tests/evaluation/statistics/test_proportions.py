@@ -1,4 +1,4 @@
-"""Intervals of shares hold what they promise near 1 and where images come in groups, which the usual ones do not."""
+"""Intervals of shares keep their promise near 1 and for images in groups, unlike the usual intervals."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def test_wilsons_interval_is_scipys(right, images):
 
 @pytest.mark.parametrize(("images", "bootstrap"), [(451, 0.93), (50, 0.49)])
 def test_it_covers_an_accuracy_of_987_in_1000_where_a_percentile_bootstrap_does_not(images, bootstrap):
-    """Both by summation over all outcomes: resamples of images with a share of right ones are binomial themselves."""
+    """Both coverages are summed over all outcomes: the number of right images in a resample is binomial."""
     right = np.arange(images + 1)
     chances = binom.pmf(right, images, 0.987)
     ours = np.array([wilson(count / images, images) for count in right])
@@ -42,9 +42,9 @@ def test_where_all_are_right_groups_count_as_one_image_each_and_unequal_ones_as_
     equal, unequal = np.repeat(np.arange(15), 30), np.repeat(np.arange(5), [1, 1, 1, 1, 16])
     assert effective_images(np.ones(450), ONE[:450], equal) == pytest.approx(15)
     assert effective_images(np.ones(20), ONE[:20], unequal) == pytest.approx(20**2 / (4 + 16**2))
-    few = np.repeat([0, 1], [100, 4])  # nobody knows whether it is luck that the four of a class are right
+    few = np.repeat([0, 1], [100, 4])  # all four images of a class may be right by luck
     assert effective_images(np.ones(104), few, np.arange(104)) == pytest.approx(8)
-    patients = np.tile(np.arange(10), 20)  # each with images of both classes
+    patients = np.tile(np.arange(10), 20)  # each patient has images of both classes
     assert effective_images(np.ones(200), np.repeat([0, 1], 100), patients) == pytest.approx(10)
 
 
@@ -65,7 +65,10 @@ def balanced(values, classes):
 
 
 def answers(generator, accuracies, sizes, alike):
-    """Images right or wrong with the given mean in groups, the beta distributed accuracies of which are correlated."""
+    """Return images, right or wrong, in groups with beta distributed accuracies of the given means.
+
+    `alike` is the correlation within a group.
+    """
     shape = (1 - alike) / alike
     of_groups = generator.beta(np.maximum(accuracies * shape, 1e-9), (1 - accuracies) * shape)
     groups = np.repeat(np.arange(len(sizes)), sizes)
@@ -92,7 +95,7 @@ def test_the_interval_covers_where_images_are_right_in_groups_and_the_naive_one_
         low, high = wilson(values.mean(), len(values))
         naive += low <= accuracy <= high
     assert naive < 0.75 * 300
-    assert covered > 0.92 * 300  # of 300, 95% are 285, give or take 4
+    assert covered > 0.92 * 300  # 95% of 300 is 285, with a standard deviation of 4
 
 
 @pytest.mark.parametrize(
@@ -112,7 +115,7 @@ def test_the_interval_of_a_balanced_accuracy_covers(recalls, sizes):
         values = (generator.random(len(classes)) < np.array(recalls)[classes]).astype(float)
         low, high = wilson(balanced(values, classes), effective_images(values, classes, np.arange(len(classes))))
         covered += low <= np.mean(recalls) <= high
-    assert covered > 0.92 * 300  # of 300, 95% are 285, give or take 4
+    assert covered > 0.92 * 300  # 95% of 300 is 285, with a standard deviation of 4
 
 
 def test_the_interval_of_a_balanced_accuracy_covers_with_tracks_of_one_class_each():
@@ -127,4 +130,4 @@ def test_the_interval_of_a_balanced_accuracy_covers_with_tracks_of_one_class_eac
             low, high = wilson(share, count)
             covered, naive = covered + (number == 0) * (low <= truth <= high), naive + number * (low <= truth <= high)
     assert naive < 0.75 * 300
-    assert covered > 0.92 * 300  # of 300, 95% are 285, give or take 4
+    assert covered > 0.92 * 300  # 95% of 300 is 285, with a standard deviation of 4
