@@ -1,4 +1,4 @@
-"""Parts of examples/serve, in this process: what is held in memory, what is counted, and which files belong together."""
+"""Parts of examples/serve in this process: what memory holds, what is counted, and which files belong together."""
 
 import asyncio
 import importlib

@@ -20,7 +20,7 @@ NAMES = ["ant", "bee", "cow", "dog", "elk"]
 
 
 def write(store: Path, kinds: list[int], labels: list[int], val: int = 20, group: str = "") -> Path:
-    """Write labelled images; each kind lights up one row of pixels. No test split is written, as it must not be opened."""
+    """Write labelled images; each kind lights up one row of pixels. The test split, never to be opened, is missing."""
     images = np.zeros((len(kinds), 8, 8, 3), np.uint8)
     images[np.arange(len(kinds)), np.array(kinds, int)] = 200
     images += np.random.default_rng(0).integers(0, 40, images.shape, dtype=np.uint8)
