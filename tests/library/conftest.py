@@ -1,4 +1,4 @@
-"""A small backbone, as initialised, with its export."""
+"""A small, untrained backbone and its exported files."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.factories import BACKBONE, MEAN, STD, model_card
 
 @pytest.fixture(scope="session")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """backbone.onnx beside encoder.safetensors and model.json; transparent pixels lie on orange."""
+    """backbone.onnx, encoder.safetensors and model.json in one folder; transparent pixels are put on orange."""
     folder = tmp_path_factory.mktemp("model")
     encoder = build_encoder(load_registry(), BACKBONE, MEAN, STD, 0, 8).eval()
     card = save_model(folder, encoder, None, model_card(background=(255, 128, 0)))

@@ -1,4 +1,4 @@
-"""A loss by its name computes what it computes in training, and remembers what it remembers there."""
+"""`ssl_pipeline.loss` computes what the same loss computes in training, and keeps the same state between steps."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from ssl_pipeline.types import Loss, TaughtLoss
 
 
 def pair(generator: torch.Generator, count: int = 12, dim: int = 8) -> tuple[Tensor, Tensor]:
-    """Projections of two views, not normalised, with leaves of a graph."""
+    """Return unnormalised projections of two views, as leaves of a graph."""
     first = torch.randn(count, dim, generator=generator)
     return first.requires_grad_(), (first.detach() + torch.randn(count, dim, generator=generator)).requires_grad_()
 
@@ -73,7 +73,7 @@ def test_a_queue_holds_the_keys_of_past_steps(generator: torch.Generator):
     criterion.eval()(*pair(generator))
     with torch.no_grad():
         criterion.train()(*pair(generator))
-    assert criterion.step_count == 4  # judging is no step
+    assert criterion.step_count == 4  # evaluation does not count as a step
 
 
 def test_an_image_does_not_meet_its_own_past_keys_where_ids_are_given(generator: torch.Generator):
@@ -113,12 +113,12 @@ def test_what_changes_in_the_course_of_a_training_asks_how_long_it_is(generator:
     with pytest.raises(ConfigError, match="Pass the number of steps"):
         ssl_pipeline.loss("swav", prototypes=5, dim=8)(*pair(generator))
     criterion = ssl_pipeline.loss("swav", prototypes=5, dim=8, steps=2)
-    for _ in range(4):  # more than was said is no failure
+    for _ in range(4):  # more steps than announced are no error
         assert criterion(*pair(generator)).isfinite()
 
 
 def every_loss() -> list[str]:
-    """The losses that are functions of views; those of a teacher's embeddings have a task of their own."""
+    """Return the losses that are functions of views; losses of a teacher's embeddings have their own task."""
     registry = load_registry()
     return [name for name in registry.names("loss") if not issubclass(registry.find("loss", name).factory, TaughtLoss)]
 

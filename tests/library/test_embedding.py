@@ -1,4 +1,4 @@
-"""embed reads images as training did, and embeds them in their order, whatever their sizes."""
+"""`ssl_pipeline.embed` reads images of any size as training does, and returns their embeddings in the same order."""
 
 import subprocess
 import sys

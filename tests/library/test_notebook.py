@@ -1,4 +1,4 @@
-"""The notebook in examples/ runs, and shows what its own cells print."""
+"""The notebook in examples/ runs, and its saved outputs are those that its cells print."""
 
 import ast
 import json
@@ -27,7 +27,7 @@ def test_the_cells_run_in_their_order(
     assert space["means"][-1] < space["means"][0] - 0.1  # the loop learns
     nearest, labels = space["nearest"], space["labels"]
     found = (labels[nearest[:, 0]] == labels).mean()
-    assert found > 0.8  # a tenth by chance
+    assert found > 0.8  # chance is 0.1
     assert f"the same digit: {found:.1%}" in capsys.readouterr().out
     run = space["run"]
     assert [path.name for path in (run.weights, run.backbone, run.pretext) if not path.is_file()] == []

@@ -1,4 +1,4 @@
-"""The code of docs/library.md runs, one block after another; only pretraining itself is stood in for."""
+"""The code blocks of docs/library.md run in order; only `pretrain` itself is replaced by a stub."""
 
 import inspect
 import re
@@ -26,7 +26,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 @pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch, backbone: Path, tmp_path: Path) -> None:
-    """A folder with what the page's paths name, and a `pretrain` that checks its arguments and trains nothing."""
+    """Create the files that the page refers to, and a `pretrain` that checks its arguments but trains nothing."""
     monkeypatch.chdir(tmp_path)
     Path("models/export").mkdir(parents=True)
     shutil.copy(backbone, "models/export/backbone.onnx")
@@ -60,7 +60,7 @@ def test_the_code_of_the_page_runs():
     assert space["value"].isfinite()
     assert not torch.equal(network[1].weight, before)
     assert isinstance(space["run"], ssl_pipeline.Pretrained)
-    assert space["network"] is not network  # torchvision's, which took the weights strictly
+    assert space["network"] is not network  # torchvision's network, which loaded the weights with strict=True
 
 
 def test_the_table_names_all_that_the_library_has_and_its_arguments():

@@ -1,4 +1,4 @@
-"""pretrain learns in one call what the stages learn, of whatever holds images, and goes on where it was killed."""
+"""`pretrain` learns in one call what the stages learn, from any collection of images, and resumes a killed run."""
 
 import json
 import os
@@ -45,14 +45,14 @@ SMALL: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> ssl_pipeline.Pretrained:
-    """A run that was killed after five steps, and went on when it was called again."""
+    """A run that was killed after five steps and resumed by a second call."""
     place = tmp_path_factory.mktemp("of")
     np.save(place / "digits.npy", digit_images(48))
     code = (
         "import json, os, sys, numpy as np, ssl_pipeline\n"
         "from ssl_pipeline.deployment import learning\n"
         "from ssl_pipeline.training.run import Run\n"
-        "learning.rehearse = lambda *_: None\n"  # other runs here try the export
+        "learning.rehearse = lambda *_: None\n"  # export has been tried in other tests
         "save = Run.save\n"
         "def dying(self, steps):\n"
         "    save(self, steps)\n"
@@ -85,12 +85,12 @@ def test_it_leaves_what_the_stages_leave(run: ssl_pipeline.Pretrained):
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
     assert run.state_dict().keys() == run.encoder.backbone.state_dict().keys()
     assert run.card.recipe.name == "simclr"
-    assert len(open_split(run.folder / "ingested" / "store", "train")) == 48  # none is held out
+    assert len(open_split(run.folder / "ingested" / "store", "train")) == 48  # no image is held out
 
 
 def test_a_finished_run_is_returned_as_it_is(run: ssl_pipeline.Pretrained, monkeypatch: pytest.MonkeyPatch):
     def nobody(*_: object, **__: object) -> None:
-        raise AssertionError("nothing is to be done again")
+        raise AssertionError("a finished run was computed again")
 
     for name in ("ingest", "learn", "release"):
         monkeypatch.setattr(pretraining, name, nobody)
@@ -117,7 +117,7 @@ def test_a_run_that_was_killed_ends_with_the_bits_of_one_that_was_not(
     run: ssl_pipeline.Pretrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def trained(_: object, card: ModelCard, *__: object) -> None:
-        raise PipelineError(card.weights_sha256)  # what would follow is to write the files
+        raise PipelineError(card.weights_sha256)  # the next action would be to write the files
 
     monkeypatch.setattr(learning, "write_pretext_graph", trained)
     with pytest.raises(PipelineError, match=f"^{run.card.weights_sha256}$"):
@@ -125,7 +125,7 @@ def test_a_run_that_was_killed_ends_with_the_bits_of_one_that_was_not(
 
 
 class Pictures(Dataset[Any]):
-    """Digits in one of the forms in which data sets have images."""
+    """Digits in one of the forms in which data sets return images."""
 
     def __init__(self, form: str):
         self.form = form
@@ -141,7 +141,7 @@ class Pictures(Dataset[Any]):
 
 
 def as_pixels(images: Images) -> list[Any]:
-    """What is read of each image, RGB."""
+    """Return the RGB pixels read from each image."""
     read = [images.read(record.path, 10**6) for record in images.records]
     return [np.asarray(image).tolist() for image in read]
 
@@ -225,7 +225,7 @@ def test_values_that_nobody_gives_are_those_of_params_yaml_or_the_recipes():
     ours = settings.pretrain.model_dump() | settings.ingest.model_dump(include=set(CHOSEN))
     theirs = config.pretrain.model_dump() | config.ingest.model_dump(include=set(CHOSEN))
     different = {name for name, value in ours.items() if value not in (theirs[name], "recipe")}
-    assert different == {"resize", "devices"}  # photographs are cropped, not squashed; no process is started by a call
+    assert different == {"resize", "devices"}  # photographs are cropped, not squashed; a call starts no other process
     assert settings.canvas(32).size == 36
     assert read_settings("simclr", {"canvas": 40}).canvas(32).size == 40
 

@@ -1,4 +1,4 @@
-"""Views are those of training, whatever the batch, and go through a DataLoader."""
+"""`Views` makes the same views as training, whatever the batch, and works in a DataLoader."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ POLICY = {"size": 8, "random_resized_crop": {"p": 1.0, "scale": [0.5, 1.0], "rat
 
 
 class Digits(Dataset[tuple[torch.Tensor, int]]):
-    """Digits as pictures of Pillow, with a transform, as torchvision's data sets are."""
+    """Digits as Pillow images with a transform, like the data sets of torchvision."""
 
     def __init__(self, transform: ssl_pipeline.Views):
         self.images, self.transform = digit_images(12), transform

@@ -1,4 +1,4 @@
-"""Weights go to timm's and torchvision's own networks, which then compute the same embeddings."""
+"""Weights load into the original networks of timm and torchvision, which then compute the same embeddings."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tests.factories import MEAN, STD, model_card
 
 
 def saved(folder: Path, **choice: Any) -> Encoder:
-    """An encoder with a named backbone, as initialised, and its files."""
+    """Save an untrained encoder with a named backbone, and return it."""
     backbone = Choice.model_validate(choice)
     encoder = build_encoder(load_registry(), backbone, MEAN, STD, 0, 32).eval()
     save_model(folder, encoder, None, model_card(backbone=backbone, size=32, embedding_dim=encoder.embedding_dim))

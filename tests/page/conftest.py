@@ -1,4 +1,4 @@
-"""One small run, and its page, for all tests of the page; they must leave them as they are."""
+"""One small run and its page, shared by all tests of the page; no test may change them."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from tests.page.small_run import (
 
 
 def places_of(root: Path) -> Places:
-    """Where the products of a run lie."""
+    """Return where the products of a run are."""
     return Places(
         ingested=root / "data/ingested",
         augmented=root / "data/augmented",
@@ -38,7 +38,7 @@ def config() -> Config:
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run in which every stage has left something."""
+    """The folder of a run in which every stage has left products."""
     root = tmp_path_factory.mktemp("run")
     write_store(root)
     write_backbone(root / "models/export/backbone.onnx")
@@ -51,6 +51,6 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def page(small_run: Path, config: Config) -> Path:
-    """The page of that run."""
+    """The report page of that run."""
     write_page(MARKUP, places_of(small_run), config, small_run / "reports/index.html")
     return small_run / "reports/index.html"

@@ -1,4 +1,4 @@
-"""A small project with everything that a page is made of, and names that would break one."""
+"""A small project with everything that a page shows, and with names that would break a careless page."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ VERDICT = [
 
 
 def write_images(folder: Path, labelled: bool) -> None:
-    """Digits of two classes, if of any, of which one has a hostile name; so have two of its files, and one cannot be read."""
+    """Write digits, in two classes or unlabelled; one class and two files have hostile names, and one is unreadable."""
     for number, pixels in enumerate(digit_images(IMAGES)):
         name = {0: SCRIPT, 2: f"{MARKUP}{TURNED}.png", 4: "two\nlines.png"}.get(number, f"{number:03}.png")
         path = folder / (("plain", MARKUP)[number % 2 == 0] if labelled else "unlabelled") / name
@@ -42,7 +42,7 @@ def write_images(folder: Path, labelled: bool) -> None:
 
 
 def write_store(root: Path, labelled: bool = True) -> None:
-    """What ingest leaves of these images."""
+    """Write the store that ingest would make of these images."""
     write_images(root / "images", labelled)
     section = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))["ingest"]
     settings = IngestConfig.model_validate(section | {"source": {"name": "folder", "path": str(root / "images")}})
@@ -60,7 +60,7 @@ def write_store(root: Path, labelled: bool = True) -> None:
 
 
 def write_backbone(path: Path) -> None:
-    """A graph that looks at pixels through a fixed matrix."""
+    """Write a graph that multiplies the pixels by a fixed matrix."""
     weights = np.random.default_rng(0).normal(size=(SIDE * SIDE * 3, 16)).astype(np.float32)
     graph = helper.make_graph(
         [
@@ -91,7 +91,7 @@ def draw(root: Path, path: str) -> None:
 
 
 def write_reports(root: Path) -> None:
-    """What the other stages say, as they say it."""
+    """Write reports of the other stages in their own formats."""
     card = {"versions": {"torch": "2.9"}, "weights_sha256": "ab" * 32}
     parity = {"max_difference": 1e-6, "min_cosine": 1.0, "originals": 4, "shapes": ["1x1", "8x8"], "providers": ["CPU"]}
     clusters = {
@@ -137,7 +137,7 @@ def write_reports(root: Path) -> None:
 
 
 def write_curated(root: Path, paths: list[str]) -> None:
-    """What curate says of images: two clusters, a score for each, and a probability for all but one."""
+    """Write the findings of curate: two clusters, an outlier score per image, a label probability for all but one."""
     from ssl_pipeline.data.tables import harmless, write_table
 
     clusters = [{"images": number, "central": paths[number], "label": MARKUP, "share": 0.75} for number in (0, 1)]
@@ -168,7 +168,7 @@ def write_curated(root: Path, paths: list[str]) -> None:
 
 
 def write_confusion(root: Path, labels: list[str]) -> None:
-    """Predictions of labelled test images, all of the first class of them."""
+    """Write predictions for the labelled test images; all of them name the first class."""
     from ssl_pipeline.data.tables import write_table
 
     folder = root / "reports/linear_eval"

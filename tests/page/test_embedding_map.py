@@ -1,4 +1,4 @@
-"""The map: neighbours stay neighbours, nothing is left to chance, and odd embeddings have places, too."""
+"""The map of embeddings: neighbours stay neighbours, equal input gives an equal map, and odd embeddings fit on it."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from ssl_pipeline.page.embedding_map import Features, lay_out, principal
 
 
 def groups(count: int, of_each: int, dim: int = 16) -> Features:
-    """Unit embeddings around a few centres, one group after the other."""
+    """Return unit embeddings around a few centres, one group after the other."""
     generator = np.random.default_rng(0)
     centres = generator.normal(size=(count, 1, dim))
     found = (centres + 0.1 * generator.normal(size=(count, of_each, dim))).reshape(-1, dim).astype(np.float32)

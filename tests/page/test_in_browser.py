@@ -1,4 +1,4 @@
-"""The page in Debian's Chromium: what a reader does with the map, and that nothing is loaded or goes wrong."""
+"""The page in Debian's Chromium: the map reacts to its reader, and the page loads nothing and logs no error."""
 
 import json
 import math
@@ -24,7 +24,7 @@ QUIETLY = (
 )
 
 pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="there is no Chromium: apt-get install chromium chromium-driver"
+    not (CHROMIUM and DRIVER), reason="needs Chromium: apt-get install chromium chromium-driver"
 )
 
 
@@ -34,7 +34,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     options.binary_location = str(CHROMIUM)
     for flag in (*QUIETLY, f"user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(f"--{flag}")
-    options.add_argument("about:blank")  # not the page of new tabs, which loads hundreds of files
+    options.add_argument("about:blank")  # the page of a new tab would load hundreds of files
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = Chrome(options=options, service=Service(str(DRIVER)))
     yield driver
@@ -43,10 +43,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 
 @pytest.fixture
 def opened(browser: Chrome, page: Path) -> Iterator[Chrome]:
-    """The page, just opened on a desk; at the end nothing has been complained of, and nothing loaded."""
+    """The page just opened in a desktop window; after the test, no error was logged and nothing was loaded."""
     show(browser, page)
     yield browser
-    # advice on rendering is of the tests' own reading of pixels
+    # warnings about rendering are caused by the tests, which read pixels
     assert [entry for entry in browser.get_log("browser") if entry["source"] != "rendering"] == []
     own = {event["request"]["url"] for event in events(browser) if event["documentURL"] == page.as_uri()}
     assert {url for url in own if not url.startswith("data:")} == {page.as_uri()}
@@ -65,7 +65,7 @@ def show(browser: Chrome, page: Path, width: int = 1280, scheme: str = "light") 
 
 
 def events(browser: Chrome) -> list[dict[str, Any]]:
-    """What the browser's network did since this was asked last."""
+    """Return the browser's network requests since the previous call."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     return [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
 
@@ -79,13 +79,13 @@ def data_of(browser: Chrome) -> dict[str, Any]:
 
 
 def places(browser: Chrome) -> list[tuple[int, int]]:
-    """Where all images lie, as `place` says it."""
+    """Return the positions of all images, as `place` does for one."""
     factor = min(the(browser, "map").size[side] for side in ("width", "height")) - 48
     return [(round((x - 0.5) * factor), round((y - 0.5) * factor)) for x, y in data_of(browser)["places"]]
 
 
 def place(browser: Chrome, number: int) -> tuple[int, int]:
-    """Where an image lies on the whole map, in px from its centre."""
+    """Return the position of an image on the whole map, in px from its centre."""
     return places(browser)[number]
 
 
@@ -94,7 +94,7 @@ def paths(browser: Chrome) -> list[str]:
 
 
 def colours(browser: Chrome) -> int:
-    """How many different colours the map has, more or less."""
+    """Count the different colours on the map, approximately."""
     count = """
         const canvas = document.getElementById("map");
         const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
@@ -147,7 +147,7 @@ def test_a_lasso_gives_the_paths_of_what_it_surrounds(opened: Chrome):
 
 
 def test_a_lasso_leaves_out_what_lies_beside_it(opened: Chrome):
-    x, y = min(places(opened), key=lambda point: math.hypot(*point))  # the whole lasso lies on the map
+    x, y = min(places(opened), key=lambda point: math.hypot(*point))  # keeps the whole lasso on the map
     inside = {n for n, (left, top) in enumerate(places(opened)) if max(abs(left - x), abs(top - y)) < 60}
     the(opened, "map-lasso").click()
     around = ActionChains(opened, duration=20).move_to_element_with_offset(the(opened, "map"), x - 60, y - 60)
@@ -189,7 +189,7 @@ def test_keys_pan_zoom_and_pick(opened: Chrome):
         canvas.send_keys("+")
     few = int(status.text.split()[0])
     assert few < IMAGES
-    WebDriverWait(opened, 5).until(lambda _: few == 0 or colours(opened) > 50)  # points have become images
+    WebDriverWait(opened, 5).until(lambda _: few == 0 or colours(opened) > 50)  # points have been replaced by images
     canvas.send_keys(Keys.ENTER)
     assert the(opened, "map-picked").is_displayed()
     canvas.send_keys("0")
@@ -207,11 +207,11 @@ def test_the_wheel_zooms_a_map_that_has_the_focus_and_else_the_page_scrolls(open
         const where = {{clientX: box.x + box.width / 2 + {x}, clientY: box.y + box.height / 2 + {y}}};
         return arguments[0].dispatchEvent(new WheelEvent("wheel", {{deltaY: -900, cancelable: true, ...where}}));
     """
-    assert opened.execute_script(wheel, canvas)  # not prevented: the page would scroll
+    assert opened.execute_script(wheel, canvas)  # not prevented, so the page would scroll
     opened.execute_script("arguments[0].focus({preventScroll: true})", canvas)
     assert not opened.execute_script(wheel, canvas)
     assert opened.execute_script("return scrollY") == before
-    the(opened, "map-all").click()  # what is in view, as the image below the pointer still is
+    the(opened, "map-all").click()  # selects what is in view; the image under the pointer still is
     assert data_of(opened)["paths"][5] in paths(opened)
     assert len(paths(opened)) < IMAGES
 
@@ -226,7 +226,7 @@ def test_buttons_zoom_and_the_mouse_pans(opened: Chrome):
     assert status.text.startswith(f"{IMAGES} images in view")
     drag = ActionChains(opened, duration=20).move_to_element(the(opened, "map")).click_and_hold()
     drag.move_by_offset(200, 0).move_by_offset(150, 0).release().perform()
-    assert not the(opened, "map-picked").is_displayed()  # it was no click
+    assert not the(opened, "map-picked").is_displayed()  # dragging is not a click
     the(opened, "map-all").click()
     assert 0 < len(paths(opened)) < IMAGES
 
@@ -267,7 +267,7 @@ def test_hostile_names_run_nothing(opened: Chrome):
     opened.execute_script(
         "const s = document.createElement('script'); s.textContent = 'window.ran = 1'; document.body.append(s)"
     )
-    assert opened.execute_script("return window.ran === undefined")  # the policy refuses it
+    assert opened.execute_script("return window.ran === undefined")  # the content security policy blocks it
     assert "Content Security Policy" in opened.get_log("browser")[0]["message"]
 
 

@@ -1,4 +1,4 @@
-"""The page: what it says, that strangers' text in it does nothing, and what is missing is left out."""
+"""The page: its contents, the harmlessness of hostile text in it, and the omission of parts without products."""
 
 import base64
 import csv
@@ -26,7 +26,7 @@ SECTIONS += ["budgets", "ships", "repeat"]
 
 
 class Parsed(HTMLParser):
-    """Elements, their attributes and all text of a page."""
+    """The elements of a page, their attributes and its text."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -42,7 +42,7 @@ class Parsed(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self.cdata_elem == "script":
-            self.scripts[-1] += data  # in pieces
+            self.scripts[-1] += data  # a script arrives in pieces
         else:
             self.words.append(data)
 

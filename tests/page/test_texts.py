@@ -1,4 +1,4 @@
-"""What the page tells of texts, where a model reads them; a page of one that does not has no trace of it."""
+"""The page shows results on texts if the model reads texts, and does not mention texts otherwise."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Tasks that fill in what is hidden: what they see, what they are asked, and that nothing gives it away."""
+"""Tasks that fill in holes: what the encoder sees, what it has to predict, and that nothing leaks the answer."""
 
 import math
 
@@ -56,7 +56,7 @@ def test_the_same_number_is_hidden_in_each_image_and_each_patch_as_often():
     assert torch.equal(torch.cat([shown, hidden], dim=1).sort(dim=1).values, torch.arange(16).expand(4000, -1))
     often = torch.bincount(hidden.flatten(), minlength=16) / 4000
     assert (often - 10 / 16).abs().max() < 4 * math.sqrt(0.625 * 0.375 / 4000)  # 4 standard deviations
-    assert hide(numbers, 0.999)[0].shape == (4000, 1)  # one is always shown
+    assert hide(numbers, 0.999)[0].shape == (4000, 1)  # at least one patch is visible
 
 
 def test_holes_cover_whole_patches_and_nothing_else():
@@ -135,9 +135,9 @@ def test_places_are_sines_and_cosines_of_rows_and_columns():
 
 
 def independent(seed: int, count: int = 32) -> Tensor:
-    """Images (N, 1, 3, 16, 16) whose 16 patches are each one of four patterns, whatever the others are.
+    """Return images (N, 1, 3, 16, 16) of 16 patches, each drawn independently from four patterns.
 
-    The patterns are two and their negatives, so that the best single guess is grey.
+    The patterns are two random ones and their negatives, so that the best constant guess is grey.
     """
     two = torch.rand(2, 48, generator=torch.Generator().manual_seed(99))
     patterns = torch.cat([two, 1 - two])
@@ -146,7 +146,7 @@ def independent(seed: int, count: int = 32) -> Tensor:
 
 
 def after_training(task: PretextTask, figure: str, steps: int = 60) -> float:
-    """A figure on images that were not trained on."""
+    """Train a task, and return a figure of it on fresh images."""
     task.train()
     optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
     for step in range(steps + 1):
@@ -156,7 +156,7 @@ def after_training(task: PretextTask, figure: str, steps: int = 60) -> float:
         output.loss.backward()
         optimizer.step()
         task.after_step(make_step(number=step, total=steps), output.kept)
-    return output.metrics[figure].item()  # of the last batch, before the step that learns from it
+    return output.metrics[figure].item()  # of the last batch, before the optimizer step on it
 
 
 @pytest.mark.parametrize("name", ["masked", "mae"])
@@ -165,7 +165,7 @@ def test_nothing_is_explained_where_patches_say_nothing_of_each_other(name: str)
 
 
 def test_tokens_stay_at_chance_where_patches_say_nothing_of_each_other():
-    # 32 x 6 hidden patches of four patterns, one of which is now and then the more frequent: 3 standard deviations
+    # 192 hidden patches of four patterns, whose frequencies vary by chance: allow 3 standard deviations
     assert after_training(make("masked_tokens"), "pretext_accuracy") < 0.25 + 3 * math.sqrt(0.25 * 0.75 / 192)
 
 
@@ -224,4 +224,4 @@ def test_a_task_draws_what_it_has_learned(name: str, picture: str, tmp_path):
     drawn = np.asarray(Image.open(tmp_path / picture))
     assert drawn.shape == (4 * 100 + 4, 3 * 100 + 4, 3)
     original = (batch["plain"][0, 0] * 255).round().byte().permute(1, 2, 0).numpy()
-    assert np.array_equal(drawn[4:100:6, 204:300:6], original)  # six px each: the last of three columns
+    assert np.array_equal(drawn[4:100:6, 204:300:6], original)  # 6 px per original pixel; the last of three columns

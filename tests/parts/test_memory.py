@@ -1,4 +1,4 @@
-"""Memories keep the last vectors, and each key beside the id of its image."""
+"""A memory holds the last vectors, and each key together with the id of its image."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Multi-crop: every crop against each global view but itself, held against the definition written out pair by pair."""
+"""Multi-crop compares every crop with each global view other than itself: checked against a loop over all pairs."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def random_views(images: int = IMAGES) -> dict[str, Tensor]:
 
 
 def random_embeddings(task: JointEmbedding) -> dict[str, Tensor]:
-    """What forward would return, float64 leaves."""
+    """Return what forward would return, as float64 leaves."""
     generator = torch.Generator().manual_seed(1)
     counts = {"embeddings": 2, "local": LOCAL} | ({"teacher": 2} if task.teacher else {})
     shapes = {name: (IMAGES, count, task.encoder.embedding_dim) for name, count in counts.items()}
@@ -51,7 +51,7 @@ def random_embeddings(task: JointEmbedding) -> dict[str, Tensor]:
 
 
 def by_definition(task: JointEmbedding, encoded: dict[str, Tensor], past: Tensor | None) -> Tensor:
-    """InfoNCE over all pairs of a crop and a global view that is another one, in loops."""
+    """Compute InfoNCE in loops over all pairs of a crop and another view that is global."""
     crops = torch.cat([encoded["embeddings"], encoded["local"]], dim=1).unbind(1)  # (2 + L) of (N, D)
     own = task.energy_head.projector(torch.cat(crops))
     seen = F.normalize(task.predictor(own), dim=1).split(IMAGES)
@@ -66,7 +66,7 @@ def by_definition(task: JointEmbedding, encoded: dict[str, Tensor], past: Tensor
             if crop == target:
                 continue
             for image in range(IMAGES):
-                # the keys are targets of other images; neighbours ask instead for what their image's crops predict
+                # keys are targets of other images; for NNCLR, a neighbour is the anchor, and predictions are the keys
                 asks, answer, keys, used = seen[crop][image], targets[target][image], targets, (0, 1)
                 if past is not None:
                     nearest = past[(past @ plain[target][image]).argmax()].detach()
@@ -95,7 +95,7 @@ def by_definition(task: JointEmbedding, encoded: dict[str, Tensor], past: Tensor
 def test_value_and_gradients_are_those_of_the_definition_in_float64(options: dict[str, object], symmetric: bool):
     task = make(symmetric=symmetric, **options).double()
     for weight in task.teacher.parameters():
-        weight.data.mul_(1.1)  # a teacher that has left its student
+        weight.data.mul_(1.1)  # makes the teacher differ from its student
     past = None
     if task.support is not None:
         past = F.normalize(torch.randn(20, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(2)), dim=1)
@@ -107,7 +107,7 @@ def test_value_and_gradients_are_those_of_the_definition_in_float64(options: dic
     assert found.dtype == torch.float64
     assert found.item() == pytest.approx(expected.item(), rel=1e-12)
     ours, theirs = (torch.autograd.grad(value, leaves) for value in (found, expected))
-    assert theirs[1].norm() > 1e-3  # local views learn
+    assert theirs[1].norm() > 1e-3  # local views receive gradients
     for own, wanted in zip(ours, theirs, strict=True):
         assert (own - wanted).norm() <= 1e-9 * theirs[0].norm()
 
@@ -165,7 +165,7 @@ def test_without_local_views_all_is_as_it_was():
 
 
 def of_views(recipe: str) -> bool:
-    """Whether a recipe learns from views of images alone, of which some can be local."""
+    """Return whether a recipe learns from views of images alone, so that some of them can be local."""
     task = resolve(REGISTRY, CONFIG.model_copy(update={"recipe": recipe})).pretext_task.name
     return issubclass(class_of(REGISTRY.find("pretext_task", task).factory), EmbeddedViews)
 
@@ -187,9 +187,9 @@ OTHERS = {
     ids=lambda value: value if isinstance(value, str) else value.get("name", ""),
 )
 def test_every_loss_and_strategy_takes_local_views(recipe: str, negatives: dict[str, object]):
-    few = {"out_dim": 4} if recipe == "w_mse" else {}  # dimensions, since 12 images have no more than 11
+    few = {"out_dim": 4} if recipe == "w_mse" else {}  # few dimensions: 12 centred images have a rank of at most 11
     task, views = make(recipe, negatives, **few), random_views(12)
-    for number in range(2):  # memories count from the second on
+    for number in range(2):  # memories are used from the second step on
         task.zero_grad()
         step = make_step(12, number=number, total=2)
         output = task.compare(task(views), step)

@@ -36,7 +36,7 @@ def moved(loss, vectors):
 
 
 def reference(loss, first, second, kept):
-    """The loss of two views, where `kept` says of cosines of positives (2N, 1) and of all (2N, 2N) what counts."""
+    """Compute the loss of two views; `kept` selects pairs by cosines of positives (2N, 1) and of all views (2N, 2N)."""
     unit = F.normalize(torch.cat([first, second]), dim=1)
     cosine = unit @ unit.T
     energy = torch.cdist(moved(loss, unit), moved(loss, unit)).square()
@@ -68,7 +68,7 @@ def test_the_loss_and_all_gradients_are_those_of_the_dense_formula(loss, name, s
 def test_a_strategy_chooses_by_cosines_of_projections_as_it_does_for_other_losses(loss, pairs, apply):
     with torch.no_grad():
         loss.network.layers[2].weight.zero_()
-        loss.network.layers[2].bias.copy_(torch.eye(8)[0] * 50)  # all energies are nearly 0, all orders lost
+        loss.network.layers[2].bias.copy_(torch.eye(8)[0] * 50)  # all energies are nearly 0, and their order is lost
     plain = NegativeLogLikelihood(beta=3.0)
     for strategy in (FalseNegative(count=3), SemiHard(margin=0.2)):
         leaves = pairs(9)

@@ -1,4 +1,4 @@
-"""SwAV and DINO against their authors' algorithms in float64, and against lightly's."""
+"""SwAV and DINO, against their authors' algorithms in float64 and against lightly."""
 
 import re
 
@@ -32,7 +32,7 @@ def scores(loss, vectors: Tensor) -> Tensor:
 
 
 def assigned(values: Tensor, iterations: int) -> Tensor:
-    """The authors' algorithm: exponentials whose rows and columns are divided by their sums in turns."""
+    """The authors' algorithm: divide exponentials by the sums of their rows and of their columns, in turns."""
     q = torch.exp(values).T
     q = q / q.sum()
     for _ in range(iterations):
@@ -82,7 +82,7 @@ def test_a_queue_takes_part_in_assignments_once_it_is_full():
         found, alone = (one(batch, batch[:2], HALFWAY) for one in (loss, plain))
         assert (found.loss.item() == pytest.approx(alone.loss.item())) == (number < 2)
         loss.after_step(HALFWAY, found.kept)
-    # each view is assigned beside what the last 24 images were in that view
+    # the queue adds the last 24 images of each view to the assignment
     both = [torch.cat([batches[number][view] for number in (3, 1, 2)]) for view in range(2)]
     q = torch.stack([assigned(scores(loss, both[view]).detach() / 0.05, 3)[:12] for view in range(2)])
     logs = torch.log_softmax(scores(loss, batches[3]) / 0.1, dim=2)
@@ -139,7 +139,7 @@ def test_prototypes_are_frozen_at_first(loss):
         (torch.eye(40)[torch.zeros(2, 30, dtype=torch.int64)], "a batch uses 1.0 of 40 prototypes"),
         (torch.full((2, 30, 40), 1 / 40), "each image belongs to 40 of 40 prototypes equally"),
         (torch.eye(40)[torch.arange(60).view(2, 30) % 40], None),
-        (torch.eye(40)[torch.arange(9).expand(3, 9)], None),  # views agree, images do not: all that 9 images can use
+        (torch.eye(40)[torch.arange(9).expand(3, 9)], None),  # views agree: the most that 9 images can use
     ],
 )
 def test_prototype_collapse_is_named(shares: Tensor, words: str | None):
@@ -154,7 +154,7 @@ def test_prototype_collapse_is_named(shares: Tensor, words: str | None):
 
 
 def test_early_on_more_prototypes_have_to_be_in_use():
-    """Ten of 40 by 30 images."""
+    """Early in training, 30 images that use 10 of 40 prototypes are a collapse; later they are not."""
     figures = {
         name: value.item()
         for name, value in prototype_figures(torch.eye(40)[torch.arange(60).view(2, 30) % 10]).items()

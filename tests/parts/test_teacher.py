@@ -1,4 +1,4 @@
-"""The teacher follows its student by the papers' rule, and is part of what a checkpoint holds."""
+"""The teacher follows its student by the rule of the papers, and a checkpoint includes it."""
 
 import math
 

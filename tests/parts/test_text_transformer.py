@@ -1,4 +1,4 @@
-"""The text tower: torch's own transformer with the same weights, the end token, and padding that has no influence."""
+"""The text tower equals torch's transformer with the same weights, is read at the end token, and ignores padding."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ TEXTS = [[START, 70, 80, 90, END], [START, 71, END], [START, 5, 6, 7, 8, 9, 10, 
 def tower() -> TextTransformer:
     torch.manual_seed(0)
     made = TextTransformer(NEEDS, DIM, width=WIDTH, depth=DEPTH, heads=HEADS).double()
-    for weight in made.parameters():  # those that start at 0 or 1 as well
+    for weight in made.parameters():  # including those that are initialised to 0 or 1
         nn.init.normal_(weight, std=0.3)
     return made
 
@@ -27,7 +27,7 @@ def padded(texts: list[list[int]], length: int) -> tuple[Tensor, Tensor]:
 
 
 def by_torch(tower: TextTransformer, text: list[int]) -> Tensor:
-    """The embedding (P,) of one text without padding, by torch's encoder layers with the tower's weights."""
+    """Compute the embedding (P,) of one text without padding by torch's encoder layers with the tower's weights."""
     states = tower.tokens.weight[text] + tower.places[: len(text)]
     causal = nn.Transformer.generate_square_subsequent_mask(len(text), dtype=torch.float64)
     for block in tower.blocks:

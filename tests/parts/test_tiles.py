@@ -1,4 +1,4 @@
-"""Tiles: where they are cut, that none of them touch, what is made of their values, and which are refused."""
+"""Tiles: where they are cut, that they never touch, how their values are standardised, and what is refused."""
 
 import itertools
 
@@ -12,7 +12,7 @@ from ssl_pipeline.types import Encoder
 
 
 def numbers_of(tiling: Tiling, images: int, value: float | None = None) -> Tensor:
-    """The same number for all that is drawn, or random ones."""
+    """Return random numbers for every choice, or the same number for all."""
     shape = (images, tiling.uniforms)
     return (
         torch.full(shape, value) if value is not None else torch.rand(shape, generator=torch.Generator().manual_seed(0))
@@ -20,20 +20,20 @@ def numbers_of(tiling: Tiling, images: int, value: float | None = None) -> Tenso
 
 
 def places(tiling: Tiling, uniforms: Tensor | None, images: int = 1) -> Tensor:
-    """Row and column (N, n², T, T, 2) of each pixel of each tile, found by cutting an image of them."""
+    """Return row and column (N, n², T, T, 2) of each pixel of each tile, by cutting an image of pixel numbers."""
     numbers = torch.arange(tiling.size**2, dtype=torch.float32).reshape(tiling.size, tiling.size)
     found = tiling.cut(numbers.expand(images, 3, -1, -1), uniforms)[:, :, 0].long()
     return torch.stack([found // tiling.size, found % tiling.size], dim=-1)
 
 
 def test_tiles_are_cut_where_their_numbers_say():
-    """26 px in 3 x 3: cells of 6 px, 2 px apart, that begin at 2, 10 and 18 and hold tiles of 4 px."""
+    """A 3 x 3 grid on 26 px has cells of 6 px, 2 px apart, which begin at 2, 10 and 18 and hold tiles of 4 px."""
     tiling = Tiling(26, count=3, gap=0.25, jitter=0.25, channels="one")
     assert (tiling.side, tiling.slack, tiling.uniforms) == (4, 2, 19)
     images = torch.rand(2, 3, 26, 26)
     uniforms = torch.zeros(2, 19)
-    uniforms[0, 0], uniforms[1, 0] = 0.3, 0.7  # of the first image red, of the second blue
-    uniforms[1, 1:3] = torch.tensor([0.99, 0.4])  # the first tile of the second image: 2 px down, 1 px to the right
+    uniforms[0, 0], uniforms[1, 0] = 0.3, 0.7  # red for the first image, blue for the second
+    uniforms[1, 1:3] = torch.tensor([0.99, 0.4])  # first tile of the second image: 2 px down, 1 px to the right
     uniforms[1, 13:15] = torch.tensor([0.34, 0.67])  # its seventh tile, bottom left: 1 px down, 2 px to the right
     tiles = tiling.cut(images, uniforms)
     assert tiles.shape == (2, 9, 3, 4, 4)
@@ -43,7 +43,7 @@ def test_tiles_are_cut_where_their_numbers_say():
         assert torch.equal(tiles[0, number], wanted)
     assert torch.equal(tiles[1, 0], images[1, 2:, 4:8, 3:7].expand(3, -1, -1))
     assert torch.equal(tiles[1, 6], images[1, 2:, 19:23, 4:8].expand(3, -1, -1))
-    middle = tiling.cut(images)  # of no numbers: the middle of each cell, in green
+    middle = tiling.cut(images)  # without numbers: the middle of each cell, in green
     assert torch.equal(middle[1, 4], images[1, 1:2, 11:15, 11:15].expand(3, -1, -1))
     coloured = Tiling(26, count=3, gap=0.25, jitter=0.25, channels="all").cut(images, uniforms)
     assert torch.equal(coloured[1, 6], images[1, :, 19:23, 4:8])
@@ -66,24 +66,24 @@ def test_no_two_tiles_come_nearer_than_the_gap_and_none_has_a_pixel_of_the_borde
     assert found.min() >= 1
     assert found.max() <= size - 2
     starts = found[:, :, 0, 0]
-    for first, second in itertools.combinations(range(count**2), 2):  # squares of T px, as the test above says
-        between = (starts[:, first] - starts[:, second]).abs().amax(-1) - tiling.side  # -1 and less: they overlap
+    for first, second in itertools.combinations(range(count**2), 2):  # T x T px, as the test above shows
+        between = (starts[:, first] - starts[:, second]).abs().amax(-1) - tiling.side  # negative if they overlap
         assert between.min() >= apart
-    assert (starts.amax(0) - starts.amin(0) == tiling.slack).all()  # each tile moves as far as it is said to
+    assert (starts.amax(0) - starts.amin(0) == tiling.slack).all()  # each tile moves within its whole slack
 
 
 def test_a_choice_is_below_its_count_for_the_largest_number_too():
     largest = torch.tensor(1 - 2**-24)
     assert [choice(largest, count).item() for count in (1, 3, 24, 1000)] == [0, 2, 23, 999]
     shares = choice(torch.rand(60_000, generator=torch.Generator().manual_seed(0)), 6).bincount() / 60_000
-    assert (shares - 1 / 6).abs().max() < 4 * (5 / 36 / 60_000) ** 0.5  # of the binomial's standard deviations
+    assert (shares - 1 / 6).abs().max() < 4 * (5 / 36 / 60_000) ** 0.5  # 4 standard deviations of a binomial
 
 
 def test_the_backbone_sees_tiles_of_mean_0_and_deviation_1_and_less_of_those_that_hardly_vary():
-    """By Wiener's filter for noise of 4 grey levels, of which rounding in constant tiles leaves nothing."""
+    """The factor is Wiener's filter for noise of 4 grey levels, which removes the rounding noise of constant tiles."""
     encoder = Encoder(SmallBackbone(), (0.2, 0.5, 0.7), (0.1, 0.2, 0.3))
     tiles = torch.rand(2, 4, 3, 5, 5) * torch.tensor([0.1, 0.9, 0.5, 0.0])[:, None, None, None] + 0.1
-    seen = (standardised(tiles, encoder).flatten(0, 1) - encoder.mean) / encoder.std  # what the encoder makes of them
+    seen = (standardised(tiles, encoder).flatten(0, 1) - encoder.mean) / encoder.std  # as the encoder normalises them
     seen = seen.unflatten(0, (2, 4))
     torch.testing.assert_close(seen[:, :3].mean(dim=(3, 4)), torch.zeros(2, 3, 3), atol=1e-5, rtol=0)
     variance = tiles[:, :3].var(dim=(3, 4), correction=0).double()

@@ -1,4 +1,4 @@
-"""The visual vocabulary: it is where features are, it is what a direct count makes it, and it is drawn."""
+"""The visual vocabulary: its entries lie where features are, equal a direct count, and can be drawn."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from ssl_pipeline_plugins.pretext.masked_tokens import MaskedTokens
 
 
 def of_clusters(seed: int, count: int = 400) -> tuple[Tensor, Tensor]:
-    """Features (M, 3) around five centres, and the centres."""
+    """Return features (M, 3) around five centres, and the centres."""
     centres = 10 * torch.randn(5, 3, generator=torch.Generator().manual_seed(7))
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randint(5, (count,), generator=generator)

@@ -64,7 +64,7 @@ def test_the_search_finds_words_of_guides_and_of_docstrings(site: Path):
     assert "NT-Xent" in index
 
 
-@pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="there is no Chromium: apt-get install chromium chromium-driver")
+@pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Chromium: apt-get install chromium chromium-driver")
 def test_the_search_works_from_the_disk_and_pages_fit_a_phone(site: Path, tmp_path: Path):
     options = ChromeOptions()
     options.binary_location = str(CHROMIUM)
