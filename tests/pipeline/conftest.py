@@ -1,4 +1,4 @@
-"""A copy of the project in which the whole pipeline has run once, on a folder of images and few epochs."""
+"""A copy of the project in which the whole pipeline has run once, on a folder of images and for few epochs."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ QUICK = {
     "finetune": {"budgets": [1, 5], "draws": 2, "steps": 8, "learning_rates": [1e-3], "epochs": 1},
 }
 
-# dvc commits experiments, and a machine may have no git identity
+# dvc commits experiments, and the machine may have no git identity
 IDENTITY = {
     f"GIT_{role}_{key}": value
     for role in ("AUTHOR", "COMMITTER")
@@ -38,7 +38,7 @@ IDENTITY = {
 }
 
 NETWORK_LOG = "network.log"
-"""Beside the finished project: which Python processes ran, and what network they tried to reach."""
+"""File beside the finished project that lists the Python processes of the run and their attempts to reach a network."""
 
 WATCH = Path(__file__).parent / "watch"
 
@@ -46,7 +46,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def command(folder: Path, **variables: str) -> Run:
-    """A function that runs a command in a folder and returns what it printed; it must succeed unless told otherwise."""
+    """Return a function that runs a command in a folder and checks its exit status, 0 by default; None accepts any."""
 
     def run(*words: str, status: int | None = 0) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
@@ -72,7 +72,7 @@ def git(run: Run) -> None:
 
 
 def write_digits(folder: Path, number: int) -> None:
-    """Real digits as images in class folders, one of which is a link to another place."""
+    """Write real digits as images in class folders, one of which is a symbolic link to a folder elsewhere."""
     data = load_digits()
     for index, (pixels, label) in enumerate(zip(data.images[:number], data.target, strict=False)):
         path = folder / "images" / str(label) / f"{index:04}.png"
@@ -85,19 +85,19 @@ def write_digits(folder: Path, number: int) -> None:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pipeline's folder after one quick run, for all processes of a test run; tests must leave it as it was."""
+    """The project after one quick run, shared by all processes of a test session; no test may change it."""
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
     with FileLock(f"{shared}.lock"):
         if not (shared / "done").is_file():
-            shutil.rmtree(shared, ignore_errors=True)  # what a process left that failed
+            shutil.rmtree(shared, ignore_errors=True)  # the remains of a process that failed
             run_once(shared / "project")
             (shared / "done").touch()
     return shared / "project"
 
 
 def run_once(folder: Path) -> None:
-    """Run the pipeline in a new folder, and note what its processes do."""
+    """Run the pipeline in a new folder and log what its processes do."""
     copy_project(folder)
     change(folder, **QUICK)
     write_digits(folder, IMAGES)
@@ -106,18 +106,18 @@ def run_once(folder: Path) -> None:
 
 
 def watched(log: Path, *places: Path) -> dict[str, str]:
-    """Variables with which Python processes note what they do, and import from some more folders."""
+    """Return environment variables that make Python processes log what they do, and import from additional folders."""
     known = filter(None, [os.environ.get("PYTHONPATH")])
     return {"PYTHONPATH": os.pathsep.join([str(WATCH), *map(str, places), *known]), "NETWORK_LOG": str(log)}
 
 
 @pytest.fixture
 def project(tmp_path: Path, finished: Path) -> Path:
-    """A copy of the finished project, to be changed at will."""
+    """A copy of the finished project, which the test may change."""
     return copy_of(finished, tmp_path)
 
 
 def copy_of(project: Path, place: Path) -> Path:
-    """Copy a project, and what its link leads to, to a place; return the copy."""
+    """Copy a project and the target of its link to a place; return the copy."""
     shutil.copytree(project.parent / "elsewhere", place / "elsewhere")
     return shutil.copytree(project, place / "project", symlinks=True)

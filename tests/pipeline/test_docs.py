@@ -1,4 +1,4 @@
-"""The pages in docs/ say what is: their code runs, and what they name exists."""
+"""The pages in docs/ are true: their code runs, and what they name exists."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ SETTINGS = [(page, block) for page in PAGES for block in blocks(page, "yaml")]
 
 
 def percentages(text: str) -> dict[str, float]:
-    """`name: 12.3%` on lines of their own."""
+    """Return the figures of a text that are written as `name: 12.3%`, each on its own line."""
     return {name: float(value) for name, value in re.findall(r"^(\w+): ([\d.]+)%$", text, re.MULTILINE)}
 
 
@@ -31,13 +31,13 @@ def test_the_minimal_method_learns_what_the_page_says(capsys: pytest.CaptureFixt
     with torch.random.fork_rng(devices=[]):
         exec(compile(code, "docs/minimal.md", "exec"), {})
     printed = percentages(capsys.readouterr().out)
-    assert printed == pytest.approx(percentages(page), abs=2.0)  # other processors round otherwise
+    assert printed == pytest.approx(percentages(page), abs=2.0)  # other processors round differently
     assert printed["pretrained"] > printed["untrained"] + 8
 
 
 def test_the_page_of_texts_has_a_task_and_settings_that_work(capsys: pytest.CaptureFixture[str]):
     page = (DOCS / "text.md").read_text()
-    code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[-1]  # `test_text_runtime.py` runs the other one
+    code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[-1]  # `test_text_runtime.py` runs the other block
     exec(compile(code, "docs/text.md", "exec"), {})
     assert capsys.readouterr().out.strip() == re.findall(r"  # (.*)\n$", code)[0]
     registry, shipped = load_registry(), load(ROOT / "params.yaml").pretrain.model_dump()
@@ -59,9 +59,9 @@ def test_links_lead_to_something(page: Path):
 @pytest.mark.parametrize(("page", "block"), SETTINGS, ids=[page.name for page, _ in SETTINGS])
 def test_settings_are_those_that_params_yaml_takes(page: Path, block: str, tmp_path: Path):
     own, content = yaml.safe_load(block), yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
-    assert set(own) <= set(content), f"{page.name}: not a section of params.yaml"
+    assert set(own) <= set(content), f"{page.name}: a section that params.yaml does not have"
     for section, values in own.items():
-        assert set(values) <= set(content[section]), f"{page.name}: params.yaml names no such key of {section}"
+        assert set(values) <= set(content[section]), f"{page.name}: a key that {section} in params.yaml does not have"
         content[section].update(values)
     changed = tmp_path / "params.yaml"
     changed.write_text(yaml.safe_dump(content), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What DVC makes of the pipeline: products, arrows, and what runs again when."""
+"""The pipeline under DVC: its products, its dependency graph, and which stages an edit runs again."""
 
 import contextlib
 import importlib
@@ -59,7 +59,7 @@ def test_every_product_lies_where_people_look_for_it(finished: Path):
     assert [name for name in PRODUCTS if not (finished / name).is_file()] == []
     work = finished / ".work"
     assert {path.name for path in work.iterdir()} == {"hashes.sqlite", "ingest", "lock", "plugins.json"}
-    assert not list((work / "ingest").iterdir())  # what only a run that was killed leaves
+    assert not list((work / "ingest").iterdir())  # would hold only the remains of a killed run
 
 
 @pytest.mark.parametrize("path", [name for name in PRODUCTS if name.endswith(".onnx")])
@@ -86,8 +86,8 @@ def test_the_page_has_all_its_sections(finished: Path):
 
 
 def changed(project: Path) -> set[str]:
-    """The stages that a run would run, but for the one that always runs; that one has to see edits of code first."""
-    with contextlib.chdir(project), Repo() as repo:  # as `dvc status` has it, which imports dvc each time
+    """Return the stages that `dvc repro` would run, except inventory, which always runs and notices edits of code."""
+    with contextlib.chdir(project), Repo() as repo:  # like `dvc status`, which would import dvc each time
         status = repo.status()
     assert status.pop("inventory") == ["always changed"]
     return set(status)
@@ -109,7 +109,7 @@ def test_an_edit_runs_the_stages_that_reach_it(project: Path, tmp_path: Path):
                 file.write("# a comment\n")
 
     run = command(project, PYTHONPATH=copy_code(tmp_path / "code"))
-    # a loss and a recipe's comment that the run does not use, and what only says something
+    # a loss and a comment in a recipe that this run does not use, and a module that only prints
     edit(
         "ssl_pipeline_plugins/losses/vicreg.py",
         "ssl_pipeline_plugins/recipes/simclr.yaml",
@@ -166,7 +166,7 @@ def test_a_stage_out_of_order_says_which_comes_first(stage: str, tmp_path: Path,
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(getattr(importlib.import_module(f"ssl_pipeline_stages.{stage}"), stage), [])
     assert done.exit_code == 1
-    assert isinstance(done.exception, SystemExit)  # and no traceback
+    assert isinstance(done.exception, SystemExit)  # not a traceback
     earlier = list(STAGES)[1 : list(STAGES).index(stage)]
     assert any(f"dvc repro {name}" in done.output for name in earlier), done.output
 

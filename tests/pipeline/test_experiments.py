@@ -1,4 +1,4 @@
-"""Every command of README and the pages beside it runs, their experiments with other recipes, and with a plugin."""
+"""All commands of the README and the tested pages run, including experiments with other recipes and with a plugin."""
 
 import csv
 import shlex
@@ -26,13 +26,13 @@ QUEUED = [line for line in RUN if line.startswith("dvc exp run --queue")]
 
 
 class Experiment(NamedTuple):
-    """The finished project after the first experiment of docs/dvc.md, in which other things were changed as well.
+    """The finished project after the first experiment of docs/dvc.md, with further settings changed.
 
     Attributes:
-        project: Its folder; tests must leave it as it was.
-        site: Where README's plugin is installed.
-        said: What the experiment printed.
-        log: What its processes did.
+        project: Folder of the project; no test may change it.
+        site: Folder in which README's plugin is installed.
+        said: Output of the experiment.
+        log: Log of what its processes did.
     """
 
     project: Path
@@ -62,7 +62,7 @@ def experiment(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Expe
 
 
 def install_plugin(site: Path) -> None:
-    """Install the loss of the README as a distribution."""
+    """Install the loss of the README as if from a distribution."""
     code = next(block for block in blocks(README, "python") if "hookimpl" in block)
     info = site / "my_losses-0.1.dist-info"
     info.mkdir(parents=True)
@@ -74,7 +74,7 @@ def install_plugin(site: Path) -> None:
 
 
 def opened(log: Path) -> list[str]:
-    """The images that a run opened."""
+    """Return the images that a run opened, one entry for each time."""
     lines = log.read_text().splitlines()
     paths = [line.removeprefix("opened ") for line in lines if line.startswith("opened ")]
     return [path for path in paths if "images" in Path(path).parts]
@@ -82,7 +82,7 @@ def opened(log: Path) -> list[str]:
 
 def test_a_change_of_recipe_or_views_opens_no_image(experiment: Experiment, finished: Path):
     first = opened(finished.parent / NETWORK_LOG)
-    assert len(set(first)) == IMAGES  # so the watch sees them; the inventory opens each too
+    assert len(set(first)) == IMAGES  # the log does record opened images; the inventory opens each of them too
     assert ran(experiment.said) == ["inventory", "augment", "pretrain"]
     assert "ssl-pipeline augment" in experiment.log.read_text()
     assert opened(experiment.log) == []
@@ -110,7 +110,7 @@ def test_the_plugin_trains(experiment: Experiment, tmp_path: Path, monkeypatch: 
     alone = CliRunner().invoke(main, ["pretrain"])
     assert alone.exit_code == 2
     assert gone in alone.stderr
-    assert model.is_file()  # dvc removes the products of a stage that it runs
+    assert model.is_file()  # dvc would have removed the products of a stage that it runs
 
 
 def test_every_command_runs(experiment: Experiment, finished: Path, tmp_path: Path):
@@ -133,7 +133,7 @@ def test_every_command_runs(experiment: Experiment, finished: Path, tmp_path: Pa
     (before,) = [row for row in rows if row["rev"] == "workspace"]
     assert all(row["accuracy"] and row["knn"] for row in (found, before))
     differing = [name for name in ("accuracy", "knn") if found[name] != before[name]]
-    assert differing  # each has a probe of its own; few test images may give two encoders one of the figures alike
+    assert differing  # with few test images, the two encoders may agree in one of the figures
     (show,) = [line for line in RUN if line.startswith("dvc exp show")]
     table = command(project, COLUMNS="160")(*shlex.split(show)).stdout
     assert "…" not in table
@@ -141,10 +141,10 @@ def test_every_command_runs(experiment: Experiment, finished: Path, tmp_path: Pa
 
 
 def experiments(project: Path) -> Iterator[dict[str, str]]:
-    """The rows of `dvc exp show`."""
+    """Iterate over the rows of `dvc exp show`."""
     return iter(csv.DictReader(command(project)("dvc", "exp", "show", "--csv").stdout.splitlines()))
 
 
 def told(row: dict[str, str]) -> tuple[str, str]:
-    """The recipe and the temperature of an experiment."""
+    """Return the recipe and the temperature of an experiment."""
     return row["pretrain.recipe"], row["pretrain.loss.temperature"]

@@ -28,7 +28,7 @@ def test_a_connection_would_be_noticed(tmp_path: Path):
 
 
 def split(log: Path) -> tuple[list[str], list[str]]:
-    """The processes that were watched, and what they tried."""
+    """Return the processes that were logged and the connections that they tried to make."""
     lines = log.read_text().splitlines()
     watched = [line for line in lines if line.startswith("watching")]
     return watched, [line for line in lines if not line.startswith(("watching", "opened"))]

@@ -1,4 +1,4 @@
-"""The source of CONTRIBUTING.md: one file in a project makes it ingest what no built-in source reads."""
+"""The source in CONTRIBUTING.md: one file in a project lets it ingest images that no built-in source reads."""
 
 import json
 import re
@@ -24,7 +24,7 @@ GONE = '{"gone-plugin": {"version": "1.2", "provides": ["source hub"]}}'
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with a table of 60 digits, and the source that reads it."""
+    """A project with a table of 60 digits and the source that reads it."""
     page = (ROOT / "CONTRIBUTING.md").read_text()
     (text,) = re.findall(r"```python\n(# my_plugins/table_of_images.py\n.*?)```", page, re.DOTALL)
     (choice,) = re.findall(r"`ingest.source: (\{.*?\})`", page)

@@ -1,4 +1,4 @@
-"""The page of contracts names what exists: its hooks, members and checks, and its code runs."""
+"""The page of plugin contracts names only hooks, members and checks that exist, and its code runs."""
 
 import importlib
 import inspect
@@ -58,7 +58,7 @@ def test_members_in_a_table_are_those_of_the_base_class(section: str):
     for cell in re.findall(r"^\| (`.*?`) \|", SECTIONS[section], re.MULTILINE):
         for name, parameters in re.findall(r"`(\w+)(?:\((.*?)\))?`", cell):
             assert hasattr(base, name) or name in inspect.get_annotations(base), name
-            if parameters and name in vars(base) and name != "__init__":  # torch's own forward names nothing
+            if parameters and name in vars(base) and name != "__init__":  # torch's own forward names no parameters
                 found = [
                     parameter for parameter in inspect.signature(getattr(base, name)).parameters if parameter != "self"
                 ]

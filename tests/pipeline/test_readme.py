@@ -1,4 +1,4 @@
-"""README and its neighbours say what is, and their code runs; test_experiments.py runs their commands."""
+"""README is true and its code runs; test_experiments.py runs its commands."""
 
 import re
 import subprocess
@@ -17,9 +17,9 @@ README = ROOT / "README.md"
 IN_CI = {"make repro", "make test"}
 INSTALLS = ("python3 -m venv", "pip install")
 BEGINS = ("ssl-pipeline init shop --images", "cd shop && dvc repro", "cd shop && ssl-pipeline check")
-"""What .ci/check_wheel.py runs."""
+"""Commands that .ci/check_wheel.py runs."""
 OPENS = ("ssl-pipeline report --open",)
-"""What opens a browser, with tests of its own."""
+"""Commands that open a browser; they are tested elsewhere."""
 MOST_LINES = 140
 
 

@@ -1,4 +1,4 @@
-"""The site is built with every link checked, from what is there, and loads nothing from the network when it is read."""
+"""The site builds with every link checked, from what is installed, and its pages load nothing from a network."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A folder of images under DVC: what `ingest` reads is what DVC compares, whatever lies in the folder."""
+"""A folder of images under DVC: DVC compares exactly what `ingest` reads, whatever the folder contains."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from tests.test_architecture import HEAVY
 
 def test_what_dvc_does_not_see_or_cannot_read_is_in_the_inventory(project: Path, tmp_path: Path):
     run, images = command(project), project / "images"
-    for path in sorted((tmp_path / "elsewhere").iterdir())[:5]:  # where the link images/7 leads
+    for path in sorted((tmp_path / "elsewhere").iterdir())[:5]:  # the target of the link images/7
         path.unlink()
     run("dvc", "repro", "-q", "inventory")
     assert "ingest" in changed(project)
@@ -33,7 +33,7 @@ def test_what_dvc_does_not_see_or_cannot_read_is_in_the_inventory(project: Path,
     assert ran(run("dvc", "repro", "ingest").stdout) == ["inventory", "ingest"]
     counts = json.loads((project / "reports/ingest/details.json").read_text())
     assert (counts["train"] + counts["val"] + counts["test"], counts["rejected"]) == (IMAGES - 5, 3)
-    (images / "1" / "0001.png").unlink()  # which dvc, left alone, does not see beside images/.dvc
+    (images / "1" / "0001.png").unlink()  # dvc alone would not notice this, because of images/.dvc
     run("dvc", "repro", "-q", "inventory")
     assert "ingest" in changed(project)
 
@@ -73,7 +73,7 @@ def test_a_copy_made_by_dvc_finds_the_images_of_the_workspace_and_a_file_in_my_p
         "@hookimpl\ndef register_losses(register):\n    register('margin', InfoNCE)\n"
     )
     change(project, pretrain={"loss": {"name": "margin", "temperature": 0.3}})
-    run("git", "add", "my_plugins")  # the inventory finds every plugin that params.yaml names
+    run("git", "add", "my_plugins")  # the inventory finds each plugin that params.yaml names
     for words in ([], ["-C", "images"]):
         done = run("dvc", "exp", "run", "--temp", *words, "inventory")
         assert f"inventory: {IMAGES} files\n" in done.stdout + done.stderr
@@ -98,7 +98,7 @@ def test_a_path_that_leads_nowhere_is_told_in_a_sentence(
     if done.exit_code == 0:  # a single file can be listed
         done = CliRunner().invoke(ingest, [])
     assert done.exit_code in (1, 2)
-    assert isinstance(done.exception, SystemExit)  # and no traceback
+    assert isinstance(done.exception, SystemExit)  # not a traceback
     assert re.search(f"^error: {message}", done.stderr, re.MULTILINE), done.stderr
 
 

@@ -1,4 +1,4 @@
-"""How long stages are expected to take, and the trial that it is judged by."""
+"""Estimates of how long the stages take, and the trial that they are based on."""
 
 from dataclasses import replace
 from typing import Any
@@ -53,11 +53,11 @@ def test_fine_tuning_is_estimated_by_its_steps_and_by_the_network_without_its_vi
         fixed = FIXED["finetune"] + SHIPPING_SECONDS
         return {stage.stage: stage.minutes for stage in estimates}["finetune"] - fixed / 60
 
-    # half of the time goes to the network; views of few steps are made once for all models of a draw
+    # half of the time is spent in the network; views for few steps are made once and shared by all models of a draw
     few, models = {"budgets": [1]}, 3 * (5 + 2)
     assert minutes(0.5, **few) == pytest.approx(minutes(0.0, **few) * (0.5 + 0.5 * 5 / models), rel=0.1)
-    assert minutes(0.5, budgets=["all"]) == pytest.approx(minutes(0.0, budgets=["all"]), rel=0.1)  # for each, of many
-    # a batch is full, however few the images: one label a class costs as much as twenty
+    assert minutes(0.5, budgets=["all"]) == pytest.approx(minutes(0.0, budgets=["all"]), rel=0.1)  # one per model
+    # a batch is always full: one label per class costs as much as twenty
     assert minutes(0.0, budgets=[1]) == minutes(0.0, budgets=[20])
     assert minutes(0.0, budgets=[1], steps=80) == pytest.approx(2 * minutes(0.0, budgets=[1]), rel=0.3)
 
@@ -79,17 +79,17 @@ def test_several_devices_share_pretraining_and_its_memory():
     assert " GiB of each of 4 GPUs\n" in told_estimates([four])
     assert pretrain(replace(SERVER, gpus=4), devices=1) == one
     alone, both = pretrain(LAPTOP, devices=1), pretrain(LAPTOP, devices=2)
-    assert both.minutes == alone.minutes  # on the same cores
+    assert both.minutes == alone.minutes  # they share the same cores
     assert both.memory == pytest.approx(alone.memory + LIBRARIES)
     assert " GiB for 2 processes, which share the cores\n" in told_estimates([both])
 
 
 def test_a_micro_batch_is_proposed_for_the_share_of_each_process():
     speed = Speed(500.0, bytes_per_image=2.0**30)
-    assert micro_batch(64, speed, SERVER, 1) == 16  # half of 80 GiB, of which each image takes 1.5 at the peak
+    assert micro_batch(64, speed, SERVER, 1) == 16  # half of 80 GiB; each image takes 1.5 GiB at the peak
     assert micro_batch(64, speed, SERVER, 4) is None
     assert micro_batch(8, speed, LAPTOP, 1) == 4
-    assert micro_batch(8, speed, LAPTOP, 2) == 2  # memory is shared
+    assert micro_batch(8, speed, LAPTOP, 2) == 2  # processes share the memory
 
 
 def test_processes_that_fine_tune_together_gain_what_threads_do_not():
@@ -105,9 +105,9 @@ def test_processes_that_fine_tune_together_gain_what_threads_do_not():
         ]
 
     alone = minutes(1, 1.0)
-    assert minutes(2, 0.0) == pytest.approx(alone / 2, rel=0.1)  # two threads train no faster than one
+    assert minutes(2, 0.0) == pytest.approx(alone / 2, rel=0.1)  # a second thread adds nothing
     assert minutes(2, 1.0) == pytest.approx(alone, rel=0.1)
-    assert alone / 5 < minutes(8, 0.0) < alone / 3  # four processes at most
+    assert alone / 5 < minutes(8, 0.0) < alone / 3  # at most four processes are used
     assert minutes(2, 0.5) == pytest.approx(alone / 2**0.5, rel=0.1)
 
 
@@ -128,7 +128,7 @@ def test_a_trial_in_several_threads_says_what_they_gain():
 
 def test_speed_grows_with_a_power_of_the_number_of_threads(monkeypatch):
     def scaling(threads: int, alone: float) -> float:
-        """Of steps that take a second in all threads, and as many seconds for as many images in one."""
+        """Return the scaling of steps that take 1 s in all threads and, for as many images, `alone` s in one."""
         monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
         monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
         return _scaling(lambda number, count: (alone * count / 64, 0.1), 3, 64, 1.0)
@@ -136,5 +136,5 @@ def test_speed_grows_with_a_power_of_the_number_of_threads(monkeypatch):
     assert scaling(1, 1.0) == 1.0
     assert scaling(4, 4.0) == pytest.approx(1.0)
     assert scaling(4, 2.0) == pytest.approx(0.5)
-    assert scaling(4, 0.9) == 0.0  # threads that are in each other's way
+    assert scaling(4, 0.9) == 0.0  # threads slow each other down
     assert scaling(16, 16.0) == pytest.approx(1.0)

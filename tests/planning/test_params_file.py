@@ -1,4 +1,4 @@
-"""Settings in params.yaml: comments stay, and so does what a person has set."""
+"""Writing settings to params.yaml keeps all comments and every value that a person has set."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def params(tmp_path: Path) -> Path:
 
 
 def planned(**values: Any) -> list[Setting]:
-    """Settings of the section pretrain."""
+    """Return planned settings of the section pretrain."""
     return [Setting(f"pretrain.{name}", value, "Because.", False) for name, value in values.items()]
 
 

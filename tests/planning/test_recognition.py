@@ -1,4 +1,4 @@
-"""Films and folders of frames are told from photographs, by names and by how much neighbours look alike."""
+"""Films and folders of frames are distinguished from photographs by names and by the similarity of neighbours."""
 
 import shutil
 from pathlib import Path
@@ -12,7 +12,7 @@ from ssl_pipeline.planning.recognition import are_shards, kind_of_clips
 
 
 def write(folder: Path, moving: bool, name: str = "frame_{:03}.png", count: int = 8) -> None:
-    """Frames in which a square moves over a ground of noise, or noise that has nothing in common."""
+    """Write frames of a square that moves over a fixed background of noise, or frames of unrelated noise."""
     folder.mkdir(parents=True)
     chance = np.random.default_rng(sum(map(ord, folder.name)))
     ground = chance.integers(0, 256, (32, 32, 3), np.uint8)
@@ -31,7 +31,7 @@ def test_frames_are_recognised_in_folders_and_archives(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("moving", [True, False])
 def test_photographs_are_not(tmp_path: Path, moving: bool) -> None:
-    """Numbered ones that do not look alike, and ones whose names do not count up."""
+    """Neither numbered images that look different, nor similar images whose names do not count up, are frames."""
     for folder in ("cat", "dog", "cow"):
         write(tmp_path / folder, moving)
         if moving:

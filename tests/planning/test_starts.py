@@ -1,4 +1,4 @@
-"""What is proposed to start from: random weights, or given ones that stay, learn on, or teach a small network."""
+"""The proposed start: random weights, or given ones that ship as they are, learn on, or teach a small network."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Whether images are told from their mirrors: digits are, textures are not, and neither are too few images."""
+"""A classifier tells digits from their mirror images, but not textures; with too few images there is no verdict."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def alone(count: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def textures() -> np.ndarray:
-    """Smooth noise (n, 32, 32, 3), which has neither sides nor an upper side."""
+    """Smooth noise (n, 32, 32, 3), in which no direction is special."""
     noise = np.random.default_rng(0).random((COUNT, 40, 40, 3), np.float32)
     return sum(noise[:, y : y + 32, x : x + 32] for y in range(0, 8, 2) for x in range(0, 8, 2)) / 16
 
@@ -38,7 +38,7 @@ def test_textures_are_not(textures: np.ndarray):
 
 
 def test_signs_of_two_directions_are_told_though_their_mean_is_symmetric(textures: np.ndarray):
-    """Half of the images point to the left and bear a mark at the top, the others to the right, with one at the bottom."""
+    """Half of the images point left and have a mark at the top; the others point right and have it at the bottom."""
     images = 0.2 * textures
     images[::2, 8:24, 4:12] += 0.5
     images[::2, 0:4, 14:18] += 0.5
@@ -49,13 +49,13 @@ def test_signs_of_two_directions_are_told_though_their_mean_is_symmetric(texture
 
 
 def test_images_of_one_group_are_not_both_learned_from_and_asked_for(textures: np.ndarray):
-    """Thirty frames of each of ten textures: what is learned of a frame says nothing of other textures."""
+    """Of ten textures with thirty frames each: what is learned from a frame does not carry over to other textures."""
     frames = np.repeat(textures[:10], 30, axis=0)
     apart = tell_apart(frames, np.repeat(np.arange(10), 30))["horizontal_flip"]
     mixed = tell_apart(frames, alone(COUNT))["horizontal_flip"]
     assert mixed.share == 1.0
     assert apart.share < 0.95
-    assert apart.high - apart.low > 0.3  # ten groups are ten pieces of evidence
+    assert apart.high - apart.low > 0.3  # ten groups count as ten observations
 
 
 def test_with_too_few_images_nothing_is_said(textures: np.ndarray):

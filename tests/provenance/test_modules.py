@@ -1,8 +1,8 @@
-"""The modules that code reaches: as grimp finds them, and in whatever a module may look like."""
+"""The modules that code reaches: compared with grimp, and for every form of import."""
 
 from pathlib import Path
 
-import grimp  # what import-linter is made of
+import grimp  # import-linter is built on it
 import pytest
 
 from ssl_pipeline.provenance import plugins as provenance
@@ -11,7 +11,7 @@ from ssl_pipeline_stages import STAGES, code
 
 
 def around(modules: set[str]) -> set[str]:
-    """Modules with the packages that they lie in."""
+    """Return modules together with the packages that contain them."""
     return {name for module in modules for name in (module, *prefixes(module))}
 
 

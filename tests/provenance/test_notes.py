@@ -1,4 +1,4 @@
-"""Digests of code on disk: written where they differ, and what is new in them is said."""
+"""Digests of code on disk: written only if they differ; changed code is named in one line."""
 
 from pathlib import Path
 

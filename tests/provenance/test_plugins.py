@@ -1,4 +1,4 @@
-"""The code of the plugins that a run uses, and the lock that says where they came from."""
+"""The code of the plugins that a run uses, and the lock file that records their origin."""
 
 import json
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_third_party_code_counts_by_its_distribution_and_by_what_it_imports(site
     before = plugins_code(config)
     assert "ssl_pipeline.parts.holes" in before
     assert "bystander 0.3" not in before
-    (site / "aplugin.py").write_text(LOSS.replace("NAME", "mine").replace("0.5", "0.6"))  # edited, version unchanged
+    (site / "aplugin.py").write_text(LOSS.replace("NAME", "mine").replace("0.5", "0.6"))  # edited, same version
     after = plugins_code(config)
     assert before["aplugin 0.3"] != after["aplugin 0.3"]
     assert list(provenance.distributions()) == ["aplugin 0.3", "bystander 0.3"]
@@ -67,7 +67,7 @@ def test_third_party_code_counts_by_its_distribution_and_by_what_it_imports(site
 
 @pytest.mark.parametrize("module", ["acme.losses.mine", "acme.mine"])
 def test_edits_of_a_plugin_in_a_namespace_package_count(site: Path, module: str):
-    """The package acme has no __init__.py: it is nobody's own, and its parts may come from several distributions."""
+    """The package acme has no __init__.py: it has no single owner, and several distributions may contribute to it."""
     install(site, "anamespace", "")
     (site / "anamespace.py").unlink()
     (site / "anamespace-0.3.dist-info" / "entry_points.txt").write_text(f"[ssl_pipeline]\na = {module}\n")
@@ -138,7 +138,7 @@ def test_what_was_found_is_remembered_until_something_changes(tmp_path: Path):
 
 
 def test_of_a_recipe_counts_what_a_run_takes_from_it():
-    """The epochs where they are left to it, and the views for the stage that makes them."""
+    """The run takes epochs that are left to the recipe; the stage that makes views takes the recipe's views."""
 
     def digests(left: dict[str, Any], **values: Any) -> tuple[str, str]:
         class Plugin:
@@ -171,7 +171,7 @@ def test_of_a_recipe_counts_what_a_run_takes_from_it():
         ("ssl_pipeline/deployment/rehearsal.py", True),
         ("ssl_pipeline_plugins/losses/info_nce.py", False),
         ("ssl_pipeline/training/optimization.py", False),
-        ("ssl_pipeline/parts/heads.py", False),  # what the task is made of
+        ("ssl_pipeline/parts/heads.py", False),  # the parts that the task consists of
     ],
 )
 def test_a_checkpoint_stays_in_force_unless_code_that_shapes_the_run_is_edited(copy: Path, edited: str, in_force: bool):
@@ -187,7 +187,7 @@ def test_a_checkpoint_stays_in_force_unless_code_that_shapes_the_run_is_edited(c
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project's code; tests leave it as it was."""
+    """A copy of the project's code; no test may change it."""
     folder = tmp_path_factory.mktemp("copy") / "project"
     copy_code(folder)
     return folder

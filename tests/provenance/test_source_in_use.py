@@ -1,4 +1,4 @@
-"""Ingest depends on the module of the source in use, and neither on other sources nor on how views are made."""
+"""Ingest depends on the module of the source in use, but not on other sources or on how views are made."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Copies of the pipeline's code, whose digests count, in a project without products."""
+    """Copies of the pipeline's code, whose digests are compared, and a project without products."""
     copy_code(tmp_path)
     names = ("ssl_pipeline", "ssl_pipeline_plugins", "ssl_pipeline_stages")
     monkeypatch.setattr(code, "PACKAGES", code.PACKAGES | {name: tmp_path / name for name in names})

@@ -1,4 +1,4 @@
-"""Sound plugins, one of each kind, and how to break them."""
+"""One sound plugin of each kind, and a way to break them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,10 +28,10 @@ from ssl_pipeline.types import (
 
 
 class SoundLoss(Plain):
-    """A plain loss with a learned factor and a count of its steps.
+    """A plain loss with a learned factor and a counter of its steps.
 
     Args:
-        weight: Of the loss, > 0.
+        weight: Initial value of the learned factor's logarithm, greater than 0.
     """
 
     def __init__(self, weight: float = 1.0):
@@ -49,14 +49,14 @@ class SoundLoss(Plain):
 
 
 class SoundViewLoss(PlainViews):
-    """The plain loss of views."""
+    """The plain loss of views, unchanged."""
 
 
 class SoundNegatives(InBatch):
-    """The batch's keys, the nearest ones left out as training goes on.
+    """Keys of the batch, of which ever more of the nearest ones are left out during training.
 
     Args:
-        speed: How much lower the limit gets in a step, in [0, 0.05].
+        speed: Decrease of the similarity limit per step, in [0, 0.05].
     """
 
     traits = frozenset({"selected"})
@@ -81,9 +81,9 @@ class SoundTask(PretextTask):
     """Two views through a projector.
 
     Args:
-        encoder: Is trained.
-        loss: Of pairs.
-        dim: Of projections.
+        encoder: Encoder to train.
+        loss: Loss of pairs of views.
+        dim: Dimension of the projections.
     """
 
     def __init__(self, encoder: nn.Module, loss: Loss, dim: int = 8):
@@ -109,11 +109,11 @@ class SoundTask(PretextTask):
 
 
 class SoundBackbone(SmallBackbone):
-    """The small one, with dropout.
+    """A small backbone with dropout.
 
     Args:
         in_channels: The number of channels of the images.
-        share: That is dropped, in [0, 1).
+        share: Share of features dropped, in [0, 1).
     """
 
     def __init__(self, in_channels: int = 3, share: float = 0.1):
@@ -134,6 +134,6 @@ CHECKS = {
 
 
 def broken(base: type, words: str, label: str, **changes: Any) -> Any:
-    """A test case: a sound plugin with some members replaced, under its own docstring, and what is to be said of it."""
+    """Return a test case: a sound plugin with changed members and its own docstring, and the message to expect."""
     plugin = type("Broken", (base,), {"__doc__": base.__doc__, **changes})
     return pytest.param(CHECKS[base], plugin, words, id=f"{base.__name__}: {label}")

@@ -1,4 +1,4 @@
-"""A plugin that notes in itself what follows a step needs, or that keeps a graph, is caught."""
+"""The kit catches plugins that keep what after_step needs in themselves, or that keep a graph."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,10 +13,10 @@ from tests.testing.sound import SoundLoss, SoundNegatives
 
 
 class NotesAside(SoundNegatives):
-    """It notes the keys in an attribute.
+    """A strategy that stores the keys in an attribute.
 
     Args:
-        speed: How much lower the limit gets in a step, in [0, 0.05].
+        speed: Decrease of the similarity limit per step, in [0, 0.05].
     """
 
     noted: Any = None
@@ -30,10 +30,10 @@ class NotesAside(SoundNegatives):
 
 
 class KeepsAGraph(SoundNegatives):
-    """It keeps keys with their graph.
+    """A strategy that keeps the keys with their graph.
 
     Args:
-        speed: How much lower the limit gets in a step, in [0, 0.05].
+        speed: Decrease of the similarity limit per step, in [0, 0.05].
     """
 
     def select(self, candidates: Candidates) -> Negatives:
@@ -43,10 +43,10 @@ class KeepsAGraph(SoundNegatives):
 
 
 class LossKeepsAGraph(SoundLoss):
-    """It keeps anchors with their graph.
+    """A loss that keeps the anchors with their graph.
 
     Args:
-        weight: Weight of the loss, > 0.
+        weight: Initial value of the learned factor's logarithm, greater than 0.
     """
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:

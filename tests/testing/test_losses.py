@@ -1,4 +1,4 @@
-"""Each check of losses catches a loss that is broken in just that way; sound plugins of all kinds pass."""
+"""Each check of losses catches a loss that is broken in exactly that way; sound plugins of all kinds pass."""
 
 import random
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def unknown(self: Any, weight: "NoSuchType" = 1.0) -> None:  # type: ignore[name
 
 
 def wrapped(function: Any) -> Any:
-    """A loss's forward with its value passed through a function of (loss object, value)."""
+    """Return a forward of SoundLoss whose value is changed by a function of (loss object, value)."""
 
     def forward(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
         value, figures, _ = SoundLoss.forward(self, anchors, positives, negatives, step)
@@ -48,13 +48,13 @@ def metrics(make: Any) -> Any:
 
 
 def dense(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
-    """InfoNCE as it is often written, whose value is right."""
+    """InfoNCE as it is often written: the value is correct, but it forms the whole matrix of similarities."""
     value = SoundLoss.forward(self, anchors, positives, negatives, step)
     return StepOutput(value.loss + 0 * (anchors.float() @ negatives.keys.float().T).sum(), value.metrics)
 
 
 def narrow(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
-    """A sum of exponentials in the embeddings' own precision: exp(12) is more than fp16 holds."""
+    """A sum of exponentials in the precision of the embeddings: exp(12) overflows in fp16."""
     value = SoundLoss.forward(self, anchors, positives, negatives, step)
     own = torch.exp(12 * (anchors[:, None] * positives).sum(dim=2))
     return StepOutput(value.loss + 1e-9 * own.mean(), value.metrics)
@@ -77,7 +77,7 @@ def positional(self: Any, anchors: Tensor, positives: Tensor, negatives: Negativ
 
 
 def angular(which: str) -> Any:
-    """A loss with the angle to positives or to negatives, as acos has it."""
+    """Return a forward that adds the angle to positives or negatives by acos, whose slope is infinite at 0."""
 
     def forward(self: Any, anchors: Tensor, positives: Tensor, negatives: Negatives, step: Step) -> StepOutput:
         value = SoundLoss.forward(self, anchors, positives, negatives, step)

@@ -1,4 +1,4 @@
-"""Each check of operations on views catches one that is broken in just that way."""
+"""Each check of operations on views catches one that is broken in exactly that way."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ class SoundOperation(ViewOperation):
     """Darkens a view.
 
     Args:
-        strength: The largest share of light that is taken, in [0, 1].
+        strength: Largest share of the light to remove, in [0, 1].
     """
 
     uniforms = 1

@@ -1,4 +1,4 @@
-"""Each check of optimizers catches one that is broken in just that way; a sound one passes."""
+"""Each check of optimizers catches one that is broken in exactly that way; a sound one passes."""
 
 import math
 
@@ -11,12 +11,12 @@ from ssl_pipeline.types import ParameterGroups
 
 
 class Descent(optim.Optimizer):
-    """Plain steps against the gradient, and along a fading sum of them.
+    """Gradient descent with momentum.
 
     Args:
-        groups: The parameters that are trained.
-        learning_rate: The learning rate, greater than 0.
-        momentum: The share of the sum that is kept, in [0, 1).
+        groups: Groups of parameters to train.
+        learning_rate: Learning rate, greater than 0.
+        momentum: Share of the previous update that is kept, in [0, 1).
     """
 
     def __init__(self, groups: ParameterGroups, learning_rate: float, *, momentum: float = 0.5):
@@ -95,8 +95,8 @@ def not_one(groups: ParameterGroups, learning_rate: float) -> int:
     """Not an optimizer.
 
     Args:
-        groups: The parameters that are trained.
-        learning_rate: The learning rate.
+        groups: Groups of parameters to train.
+        learning_rate: Learning rate.
     """
     return len(groups)
 

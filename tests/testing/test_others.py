@@ -1,4 +1,4 @@
-"""Each check of strategies, pretext tasks and backbones catches a plugin that is broken in just that way."""
+"""Each check of strategies, pretext tasks and backbones catches a plugin that is broken in exactly that way."""
 
 import random
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from tests.testing.sound import SoundBackbone, SoundNegatives, SoundTask, broken
 
 
 def selects(change: Callable[[Any, Candidates, Negatives], dict[str, Any]]) -> Any:
-    """A strategy's select with some fields replaced."""
+    """Return a strategy's select with some fields of its result replaced."""
 
     def select(self: Any, candidates: Candidates) -> Negatives:
         found = SoundNegatives.select(self, candidates)
@@ -120,7 +120,7 @@ def changed(change: Callable[[Any], Any]) -> Any:
 
 
 def compares(change: Callable[[Any, Encoded, Tensor], Tensor]) -> Any:
-    """A task's compare with another loss."""
+    """Return a task's compare with a changed loss."""
 
     def compare(self: Any, encoded: Encoded, step: Step) -> StepOutput:
         return StepOutput(change(self, encoded, SoundTask.compare(self, encoded, step).loss), {})
@@ -129,7 +129,7 @@ def compares(change: Callable[[Any, Encoded, Tensor], Tensor]) -> Any:
 
 
 def encodes(change: Callable[[Tensor], Tensor]) -> Any:
-    """A task's forward with other embeddings."""
+    """Return a task's forward with changed embeddings."""
 
     def forward(self: Any, views: Views) -> Encoded:
         encoded = SoundTask.forward(self, views)
@@ -139,7 +139,7 @@ def encodes(change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def wide(embeddings: Tensor) -> Tensor:
-    """As before, unless 1e6 is more than the embeddings' precision holds."""
+    """Return the embeddings unchanged, unless 1e6 times their values overflow in their precision."""
     return embeddings * 1e6 / 1e6
 
 
@@ -236,7 +236,7 @@ TASKS = [
 
 
 def embeds(change: Callable[[Tensor], Tensor]) -> Any:
-    """A backbone's forward with other embeddings."""
+    """Return a backbone's forward with changed embeddings."""
     return lambda self, images: change(SoundBackbone.forward(self, images))
 
 

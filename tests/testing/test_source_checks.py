@@ -1,4 +1,4 @@
-"""The conformance kit finds what is broken in a source, and lets a sound one pass."""
+"""The conformance kit finds what is wrong with a source, and passes a sound one."""
 
 import random
 from collections.abc import Callable
@@ -18,10 +18,10 @@ GREY = Image.new("L", (9, 9), 100)
 
 
 class Sound(Source):
-    """The files of a folder.
+    """A source that lists the files of a folder.
 
     Args:
-        path: The path of the folder.
+        path: Path of the folder.
     """
 
     def __init__(self, *, path: str):

@@ -1,4 +1,4 @@
-"""The check that a text tower can ship: one that can passes, one that reads its padding or its batch does not."""
+"""The check that a text tower can ship: a sound one passes; one that depends on padding or on its batch does not."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from ssl_pipeline.types import Encoded, Encoder, PretextTask, Step, StepOutput, 
 
 
 class Mean(TextTower):
-    """The mean of vectors of tokens, of those of padding as well where it is broken so."""
+    """The sum of the token vectors; a broken one includes padding or weights each row by its place in the batch."""
 
     def __init__(self, broken: str):
         super().__init__()
@@ -27,7 +27,7 @@ class Mean(TextTower):
 
 
 class Task(PretextTask):
-    """A task that has a text tower."""
+    """A task with a text tower."""
 
     def __init__(self, encoder: Encoder, *, broken: str):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Encoders around the same backbone: what they share, and what each has of its own."""
+"""Encoders derived from the same backbone: what they share, and what belongs to each."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -58,7 +58,7 @@ def test_mode_hooks_attributes_and_buffers_are_each_ones_own(encoder: Encoder, d
 @pytest.mark.parametrize("moved", ["own", "derived"])
 @DERIVED
 def test_whichever_is_moved_all_move(encoder: Encoder, derive: Derive, moved: str):
-    """Another type of floats stands for another device: both replace every tensor."""
+    """A change of dtype is tested in place of a change of device: both replace every tensor."""
     derived = derive(encoder)
     (encoder if moved == "own" else derived).to(torch.float64)
     for one in (encoder, derived):

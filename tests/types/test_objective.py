@@ -1,4 +1,4 @@
-"""Losses of all families have one base: a task says which family it takes, and each is told of the step."""
+"""Losses of all families have one base class: a task names the family that it takes, and each loss is told the step."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -23,7 +23,7 @@ from ssl_pipeline_plugins.pretext.joint_embedding import JointEmbedding
 
 
 class TextLoss(Objective):
-    """A third family, as a plugin author would add it."""
+    """A third family of losses, as a plugin author would add it."""
 
     family = "of images and texts"
 
@@ -44,8 +44,8 @@ class Captions(Agreement):
     """A task that takes losses of the third family.
 
     Args:
-        encoder: The encoder of the images.
-        loss: The loss of images and texts.
+        encoder: Encoder of the images.
+        loss: Loss of images and texts.
     """
 
     objective = TextLoss
@@ -55,7 +55,7 @@ class Captions(Agreement):
 
 
 class Plugin:
-    """Brings the task as it is and as a partial, and two losses."""
+    """A plugin that registers the task, as a class and as a partial, and two losses."""
 
     @hookimpl
     def register_pretext_tasks(self, register: Any) -> None:
@@ -88,7 +88,7 @@ def test_the_kit_says_which_families_it_can_try(check: Any, plugin: type):
 
 
 class Watched(Plain):
-    """Keeps how alike positives were, and notes what it is told after the step."""
+    """A loss that keeps the similarity of positives and records the arguments of after_step."""
 
     def __init__(self) -> None:
         super().__init__()

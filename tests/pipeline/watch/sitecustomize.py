@@ -1,6 +1,6 @@
-"""Python imports this at its start where it lies on PYTHONPATH, in any process.
+"""Log each attempt to reach a network and each image that is opened.
 
-It notes each attempt to reach a network, and each image that is opened.
+Python imports this module whenever it starts with this folder on PYTHONPATH.
 """
 
 import os
@@ -22,7 +22,7 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
     if event not in _EVENTS:
         return
     address = arguments[-1] if event in ("socket.connect", "socket.sendto") else arguments[0]
-    if not (event == "socket.connect" and isinstance(address, str | bytes)):  # those are local
+    if not (event == "socket.connect" and isinstance(address, str | bytes)):  # local addresses
         _note(f"{event} {address} by {' '.join(sys.argv)}")
 
 
