@@ -1,7 +1,7 @@
-"""What papers and their authors' code have for the options of each recipe, and where ours differ from them, with why.
+"""Values of papers and their authors' code for the options of each recipe, and reasons for those that we changed.
 
-`task`, `loss` and `negatives` are a recipe's parts. A `Paper` value is the source's own, with the place where it stands;
-an `Ours` value is another one, beside what the source has.
+`task`, `loss` and `negatives` are the parts of a recipe. A `Paper` value is the source's own, with its location there;
+an `Ours` value differs from it or has no counterpart.
 """
 
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ class Paper(NamedTuple):
     """A value of the source.
 
     Attributes:
-        value: In the units of the option.
+        value: Value, in the units of the option.
         where: Section of the paper, or file of the authors' code.
     """
 
@@ -20,12 +20,12 @@ class Paper(NamedTuple):
 
 
 class Ours(NamedTuple):
-    """A value that the source does not have.
+    """A value that differs from the source, or that the source does not have.
 
     Attributes:
-        value: The recipe's.
-        source: What the source has in its place.
-        why: The reason.
+        value: Value in the recipe.
+        source: What the source uses instead.
+        why: Reason for the difference.
     """
 
     value: Any
@@ -33,7 +33,7 @@ class Ours(NamedTuple):
     why: str
 
 
-_NO_PROJECTOR = "it has no such layer"
+_NO_PROJECTOR = "no such layer"
 _AS_SIMCLR = "a projector of SimCLR's makes it comparable with the other recipes"
 _SIMCLR = Paper(2048, "2.1 and appendix B: a hidden layer as wide as the embedding of a ResNet-50")
 _SMALL = "authors' code, model.py: 2048, 512, 128"  # debiased_contrastive and HCL share it
@@ -77,14 +77,14 @@ PAPERS: dict[str, dict[str, Paper | Ours]] = {
         "task.hidden_dim": Paper(512, _SMALL),
         "task.out_dim": Paper(128, _SMALL),
         "loss.temperature": Paper(0.5, "5.1"),
-        "negatives.class_prior": Paper(0.1, "5.1: of CIFAR-10"),
+        "negatives.class_prior": Paper(0.1, "5.1: for CIFAR-10"),
     },
     "hcl": {  # 2010.04592
         "task.hidden_dim": Paper(512, _SMALL),
         "task.out_dim": Paper(128, _SMALL),
         "loss.temperature": Paper(0.5, "5.1"),
         "negatives.beta": Paper(2.0, "5.1: 1, of cosines over a temperature of 0.5"),
-        "negatives.class_prior": Paper(0.1, "5.1: of CIFAR-10"),
+        "negatives.class_prior": Paper(0.1, "5.1: for CIFAR-10"),
     },
     "siglip_style": {  # 2303.15343
         "task.hidden_dim": Ours(2048, _NO_PROJECTOR, _AS_SIMCLR),
@@ -97,7 +97,7 @@ PAPERS: dict[str, dict[str, Paper | Ours]] = {
         "task.out_dim": Paper(128, "3.4"),
         "loss.temperature": Paper(0.07, "3.4"),
         "loss.normaliser": Paper("estimated", "3.2: from the first batch"),
-        "negatives.memory_size": Paper(4096, "4.1: m, noise samples of an instance"),
+        "negatives.memory_size": Paper(4096, "4.1: m, noise samples per instance"),
     },
     "triplet": {  # 1503.03832
         "task.hidden_dim": Ours(2048, _NO_PROJECTOR, _AS_SIMCLR),
@@ -113,15 +113,15 @@ PAPERS: dict[str, dict[str, Paper | Ours]] = {
         "task.predictor_dim": Paper(4096, _BYOL_NECK),
         "task.momentum": Paper(0.99, "authors' code, configs: base_momentum"),
         "task.momentum_rises": Paper(True, "authors' code, configs: end_momentum 1"),
-        "task.keys": Paper("other_view", "authors' code, head: those of one view"),
+        "task.keys": Paper("other_view", "authors' code, head: the keys of one view"),
         "loss.margin": Paper(98.0, "authors' code, head: 100, for |x - y|² - 2 on both sides"),
         "loss.positive_weight": Paper(2.0, "authors' code, head: gamma"),
-        "loss.rank": Paper(2, "authors' code, head: of the ten nearest all but the first"),
-        "loss.band": Paper(9, "authors' code, head: of the ten nearest all but the first"),
+        "loss.rank": Paper(2, "authors' code, head: all but the first of the ten nearest"),
+        "loss.band": Paper(9, "authors' code, head: all but the first of the ten nearest"),
     },
-    "energy": {  # LeCun et al. 2006, which is older than two views
+    "energy": {  # LeCun et al. 2006, which predates learning from two views
         "task.hidden_dim": Ours(2048, _NO_PROJECTOR, _AS_SIMCLR),
-        "task.out_dim": Ours(128, "it has no projection", _AS_SIMCLR),
+        "task.out_dim": Ours(128, "no projection", _AS_SIMCLR),
         "loss.energy": Ours("squared_euclidean", "any energy", "projections have unit length: it is 2 - 2 cos"),
         "loss.beta": Ours(5.0, "any positive constant", "SimCLR's temperature of 0.1, with 2 - 2 cos for an energy"),
     },
@@ -167,12 +167,12 @@ PAPERS: dict[str, dict[str, Paper | Ours]] = {
         "task.out_dim": Paper(8192, "4.2"),
         "task.layers": Paper(3, "4.2"),
         "loss.invariance": Paper(25.0, "4.2: lambda"),
-        "loss.variance": Paper(25.0, "4.2: mu; of the code's variance term, half of the paper's"),
+        "loss.variance": Paper(25.0, "4.2: mu, for the variance term of the code, which is half the paper's"),
         "loss.covariance": Paper(1.0, "4.2: nu"),
     },
     "w_mse": {  # 2007.06346
         "task.hidden_dim": Paper(1024, "4.1"),
-        "task.out_dim": Paper(64, "4.1: of CIFAR-10"),
+        "task.out_dim": Paper(64, "4.1: for CIFAR-10"),
         "loss.sub_batch": Paper(128, "4.1: twice as many as dimensions"),
         "loss.shrinkage": Paper(0.0, "authors' code: w_eps"),
     },
@@ -205,30 +205,30 @@ PAPERS: dict[str, dict[str, Paper | Ours]] = {
         "task.ships": Paper("teacher", "authors' code, eval_linear.py and eval_knn.py: checkpoint_key"),
         "loss.prototypes": Paper(65536, "3.1: K"),
         "loss.temperature": Paper(0.1, "3.1, implementation details"),
-        "loss.teacher_temperature": Paper(0.04, "3.1: at the start; it rises to 0.07 there"),
+        "loss.teacher_temperature": Paper(0.04, "3.1: the initial value, which rises to 0.07"),
         "loss.center_momentum": Paper(0.9, "authors' code, main_dino.py"),
         "loss.momentum": Paper(0.996, "3.1, teacher network: its head follows too"),
     },
-    "rotation": {},  # 1803.07728: no number of the task's own but four turns
-    "flip": {},  # of no paper
+    "rotation": {},  # 1803.07728: the task has no options, only its four turns
+    "flip": {},  # in no paper
     "jigsaw": {  # 1603.09246
         "task.tiles": Paper(3, "3.1: a grid of 3 x 3"),
         "task.permutations": Paper(1000, "3.2, table 4: the best set"),
         "task.hidden_dim": Paper(4096, "3.1, figure 3: fc7"),
         "task.gap": Ours(
-            0.01, "tiles of 64 px in cells of 75 px", "shares of a cell: 1 px and 9 px leave 64 of 225 / 3"
+            0.01, "tiles of 64 px in cells of 75 px", "shares of a cell of 225 / 3 px: 1 px and 9 px leave 64 px"
         ),
         "task.jitter": Ours(0.13, "tiles of 64 px in cells of 75 px", "with the gap it leaves 64 px"),
     },
     "relative_patch": {  # 1505.05192
         "task.hidden_dim": Paper(4096, "3, figure 3: fc6"),
         "task.gap": Ours(
-            0.25, "48 px between patches of 96 px", "a share of a third of a view: 33 px, and 14 px to move in"
+            0.25, "48 px between patches of 96 px", "a share of a cell, a third of a view: 33 px, with 14 px of slack"
         ),
-        "task.jitter": Ours(0.11, "7 px to either side", "as a share of a third of 400 px: 14 px in all"),
+        "task.jitter": Ours(0.11, "7 px to either side", "a share of a cell, a third of 400 px: 14 px in all"),
     },
     "colorization": {  # 1603.08511
-        "task.channels": Paper(256, "figure 2 and the authors' models: of conv8"),
+        "task.channels": Paper(256, "figure 2 and the authors' models: channels of conv8"),
     },
     "masked": {  # 2111.09886
         "task.mask_size": Paper(32, "4.1.1: masked patches of 32 px"),
@@ -241,16 +241,14 @@ PAPERS: dict[str, dict[str, Paper | Ours]] = {
         "task.ratio": Paper(0.75, "4.1"),
     },
     "denoise": {  # Vincent et al. 2008
-        "task.noise": Ours(
-            0.3, "a share of 0.1 to 0.4 of the pixels set to 0", "noise of photographs is added to them"
-        ),
-        "task.blur": Ours(2.0, "no blur", "what a camera does to an image, too"),
-        "task.clean": Ours(0.1, "no clean images", "an energy should be known where nothing is wrong"),
+        "task.noise": Ours(0.3, "a share of 0.1 to 0.4 of the pixels set to 0", "the noise of photographs is additive"),
+        "task.blur": Ours(2.0, "no blur", "cameras blur images, too"),
+        "task.clean": Ours(0.1, "no clean images", "the energy must also be right for clean images"),
     },
     "masked_tokens": {  # 2106.08254
         "task.words": Paper(8192, "2.1: vocabulary"),
         "task.patch_size": Paper(16, "2.1"),
-        "task.mask_size": Ours(32, "blocks of at least 16 patches", "holes of one size, as those of `masked`"),
+        "task.mask_size": Ours(32, "blocks of at least 16 patches", "holes of one size, as in `masked`"),
         "task.ratio": Paper(0.4, "2.3"),
     },
     "clip": {  # 2103.00020
@@ -267,9 +265,9 @@ PAPERS: dict[str, dict[str, Paper | Ours]] = {
     "siglip": {  # 2303.15343
         "task.vocabulary": Paper(32000, "4: a sentencepiece vocabulary of 32k"),
         "task.context": Ours(64, "4: 16 tokens", "as in the authors' released models"),
-        "task.width": Paper(768, "4: a text tower of the size B"),
-        "task.depth": Paper(12, "4: a text tower of the size B"),
-        "task.heads": Paper(12, "4: a text tower of the size B"),
+        "task.width": Paper(768, "4: a text tower of size B"),
+        "task.depth": Paper(12, "4: a text tower of size B"),
+        "task.heads": Paper(12, "4: a text tower of size B"),
         "task.out_dim": Paper(768, "4: the width of the towers"),
         "task.image_tower": Paper("trained", "4.2: from scratch"),
         "loss.scale": Paper(10.0, "3.2 and algorithm 1: t' starts at log 10"),

@@ -1,4 +1,4 @@
-"""What tests of shortcuts need: an encoder that hides nothing, and training on images that are never seen again."""
+"""Shared by the tests of shortcuts: an encoder that hides nothing, and training on images that are never repeated."""
 
 import math
 from collections.abc import Callable
@@ -10,14 +10,14 @@ from ssl_pipeline.testing.material import make_step
 from ssl_pipeline.types import UNIFORMS, Backbone, PretextTask
 
 Images = Callable[[int, torch.Generator], Tensor]
-"""From how many and a generator to (N, 3, S, S) in [0, 1]."""
+"""Function of a number of images and a generator that returns images (N, 3, S, S) in [0, 1]."""
 
 
 class Pixels(Backbone):
-    """An image's pixels are its embedding: whatever they hold, a head can find.
+    """A backbone whose embedding is the pixels themselves, so that a head can find whatever they contain.
 
     Args:
-        side: Of the images in px.
+        side: Side of the images in px.
     """
 
     def __init__(self, side: int):
@@ -31,7 +31,7 @@ class Pixels(Backbone):
 def accuracy(
     task: PretextTask, training: Images, steps: int, evaluation: Images | None = None, count: int = 2000
 ) -> float:
-    """The share of questions that a task answers rightly of fresh images, after steps with 128 others each."""
+    """Train a task on 128 new images per step; return its share of correct answers on further new images."""
     generator = torch.Generator().manual_seed(1)
     optimizer = torch.optim.AdamW(task.train().parameters(), lr=3e-3)
 
@@ -50,5 +50,5 @@ def accuracy(
 
 
 def deviation(answers: int, questions: int) -> float:
-    """The binomial's standard deviation of a share of questions that are answered by chance."""
+    """Return the standard deviation of the share of correct answers by guessing: that of a binomial distribution."""
     return math.sqrt((1 / answers) * (1 - 1 / answers) / questions)

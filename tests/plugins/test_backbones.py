@@ -1,4 +1,4 @@
-"""Backbones by name: shapes, stems, sizes and refusals."""
+"""Backbones by name: shapes, stems, image sizes and refusals."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def build(name: str, size: int = 32, pretrained: bool = False, **options: object
         ("timm/resnet10t", {"stem": "small"}, 512),
         ("timm/vit_tiny_patch16_224", {"patch_size": 8}, 192),
         ("timm/mobilenetv3_small_050", {}, 1024),
-        # of those with a size of their own, some take another, and some any; names with "vit" in them are no sign
+        # some backbones with a fixed size take another one, and some take any; "vit" in a name does not tell which
         ("timm/swin_tiny_patch4_window7_224", {}, 768),
         ("timm/mixer_s32_224", {}, 512),
         ("timm/test_coatnet", {}, 128),
@@ -79,7 +79,7 @@ def test_a_backbone_without_layers_says_so():
 
 @pytest.mark.parametrize("name", ["timm/test_vit", "timm/deit_tiny_distilled_patch16_224"])
 def test_patches_are_seen_alone_and_leave_the_network_as_it_was(name: str):
-    """Both against timm's own pass over all patches, and against its own tokens where some are dropped."""
+    """Compared with timm's own pass over all patches, and with the same tokens when the other patches change."""
     backbone = build(name, patch_size=8).backbone.eval()
     network, images = backbone.network, torch.rand(2, 3, 32, 32)
     modules, whole = str(network), network.forward_features(images)

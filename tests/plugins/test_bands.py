@@ -1,4 +1,4 @@
-"""Backbones and tasks for images of other bands than red, green and blue."""
+"""Backbones and tasks for images with other bands than red, green and blue."""
 
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def test_published_weights_are_for_three_channels() -> None:
 
 
 class Colours(Backbone):
-    """Says nothing of channels."""
+    """A backbone without an option for the number of channels."""
 
 
 class Zoo:
@@ -92,7 +92,7 @@ def test_tasks_learn_from_and_predict_for_images_of_any_number_of_channels(name:
     assert loss.isfinite()
     first = next(module for module in task.encoder.modules() if isinstance(module, torch.nn.Conv2d))
     assert first.weight.grad is not None
-    assert (first.weight.grad.abs().amax(dim=(0, 2, 3)) > 0).all()  # every channel counts
+    assert (first.weight.grad.abs().amax(dim=(0, 2, 3)) > 0).all()  # every channel matters
     with torch.no_grad():
         assert len(task.eval().predict(torch.rand(2, channels, 32, 32))) == 2
 

@@ -1,4 +1,4 @@
-"""The source `clips`: folders of frames and films, their labels, splits and times."""
+"""The source `clips`: folders of frames, and films, with their labels, splits and times."""
 
 import builtins
 import shutil
@@ -33,7 +33,7 @@ def open_clips(path: Path, **options: Any) -> list[Record]:
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
-    """Two clips of 11 frames each to train with, one to test with."""
+    """Two clips of 11 frames each for training, and one for testing."""
     for clip in ("train/car/a", "train/bus/b", "test/car/c"):
         write_frames(tmp_path / "clips" / clip, 11)
     return tmp_path / "clips"
@@ -67,7 +67,7 @@ def test_frames_are_in_natural_order_and_have_their_times(folders: Path) -> None
     assert [record.seconds for record in records] == [number / 5 for number in range(11)]
     assert {record[1:4] for record in records} == {("bus", "train", "train/bus/b")}
     (folders / "train/bus/b/1.png").unlink()
-    (folders / "train/bus/b/1.png").symlink_to("nowhere")  # its time passes
+    (folders / "train/bus/b/1.png").symlink_to("nowhere")  # the time of a broken frame still passes
     assert [record.seconds for record in open_clips(folders, fps=5) if record.group == "train/bus/b"][1] == 0.4
 
 

@@ -1,4 +1,4 @@
-"""Colorization: its colour space against the CIE's formulae, its loss against the paper's, and what it must not see."""
+"""Colorization: its colour space against the CIE's formulae, its loss against the paper's, and grey images."""
 
 import math
 from pathlib import Path
@@ -33,7 +33,7 @@ def make(backbone: str = "resnet_cifar", **options: object) -> Colorization:
 
 
 def one_colour(lab: Tensor, size: int = 8) -> Tensor:
-    """Views (N, 1, 3, S, S), each of one colour of (N, 3)."""
+    """Return views (N, 1, 3, S, S), each filled with one of the L*a*b* colours (N, 3)."""
     return lab_to_rgb(lab.double()).float()[:, None, :, None, None].expand(-1, 1, -1, size, size)
 
 
@@ -46,7 +46,7 @@ def one_colour(lab: Tensor, size: int = 8) -> Tensor:
         ((1, 1, 1), (100, 0, 0)),
         ((0, 0, 0), (0, 0, 0)),
         ((119 / 255,) * 3, (50.03, 0, 0)),
-        ((0.01,) * 3, (0.70, 0, 0)),  # on the straight parts of both curves
+        ((0.01,) * 3, (0.70, 0, 0)),  # on the linear part of both curves
     ],
 )
 def test_lab_has_the_published_values(rgb: tuple[float, ...], lab: tuple[float, ...]):
@@ -55,7 +55,7 @@ def test_lab_has_the_published_values(rgb: tuple[float, ...], lab: tuple[float, 
 
 
 def cie(rgb: tuple[float, float, float]) -> tuple[float, float, float]:
-    """L*, a*, b* of one colour, as the CIE writes it, with the D65 white of the sRGB standard."""
+    """Convert one sRGB colour to L*, a*, b* by the CIE's formulae, with the D65 white point of the sRGB standard."""
     r, g, b = (c / 12.92 if c <= 0.04045 else math.pow((c + 0.055) / 1.055, 2.4) for c in rgb)
     x = (0.4124564 * r + 0.3575761 * g + 0.1804375 * b) / 0.95047
     y = (0.2126729 * r + 0.7151522 * g + 0.0721750 * b) / 1.0
@@ -68,7 +68,7 @@ def cie(rgb: tuple[float, float, float]) -> tuple[float, float, float]:
 
 
 def test_lab_is_the_cie_s_and_back_again():
-    colours = np.random.default_rng(0).random((500, 3)) ** 2  # dark ones too
+    colours = np.random.default_rng(0).random((500, 3)) ** 2  # squared, to include dark ones
     wanted = torch.tensor([cie(tuple(colour)) for colour in colours.tolist()], dtype=torch.float64)
     found = to_lab(torch.from_numpy(colours))
     torch.testing.assert_close(found, wanted, atol=2e-4, rtol=0)  # the published matrix has seven digits
@@ -85,8 +85,8 @@ def test_luminance_leaves_greys_alone_and_is_a_function_of_l_alone():
 
 
 def test_bins_are_the_squares_into_which_colours_fall():
-    """The paper counts 313 by a rule that it does not state; its list has (-90, 50), into which no sRGB colour falls."""
-    levels = torch.linspace(0, 1, 52, dtype=torch.float64)  # of 8 bits: 0, 5, 10, ...
+    """The paper has 313 bins by a rule that it does not state; some, such as (-90, 50), contain no sRGB colour."""
+    levels = torch.linspace(0, 1, 52, dtype=torch.float64)  # values of 8 bits: 0, 5, 10, ...
     cells = (to_lab(torch.cartesian_prod(levels, levels, levels))[:, 1:] / 10).round() * 10
     inner = {(a, b) for a, b in (cells + 0.0).unique(dim=0).tolist()}
     bins = {(a, b) for a, b in BINS.tolist()}
@@ -98,7 +98,7 @@ def test_bins_are_the_squares_into_which_colours_fall():
 
 
 def spread(ab: list[float]) -> dict[int, float]:
-    """Bin -> share of one colour: section 2.1 of the paper."""
+    """Return the share of each bin in the soft encoding of one colour: section 2.1 of the paper."""
     squares = [(a - ab[0]) ** 2 + (b - ab[1]) ** 2 for a, b in BINS.double().tolist()]
     nearest = sorted(range(len(BINS)), key=lambda q: squares[q])[:5]
     shares = {q: math.exp(-squares[q] / (2 * 5**2)) for q in nearest}
@@ -106,7 +106,7 @@ def spread(ab: list[float]) -> dict[int, float]:
 
 
 def rebalanced(counts: list[int]) -> list[float]:
-    """Weights of colours: equations 3 and 4, the distribution smoothed by a Gaussian over what bins there are."""
+    """Return the weights of the bins: equations 3 and 4, with a distribution smoothed by a Gaussian over all bins."""
     bins, smooth = BINS.double().tolist(), [0.0] * len(BINS)
     for q, count in enumerate(counts):
         near = [math.exp(-((a - bins[q][0]) ** 2 + (b - bins[q][1]) ** 2) / (2 * 5**2)) for a, b in bins]
@@ -118,14 +118,14 @@ def rebalanced(counts: list[int]) -> list[float]:
 
 
 def test_the_loss_is_the_paper_s():
-    """Equation 2 by loops in float64, in the third step, with the colours of the first two counted."""
+    """Equation 2 in loops and in float64, at the third step, with the colours of the first two steps counted."""
     task = make().train()
     generator = torch.Generator().manual_seed(0)
     counts = [0] * len(BINS)
     for _ in range(3):
         ab = 25 * torch.randn(4, 2, 3, 3, generator=generator)
         logits = torch.randn(4, len(BINS), 3, 3, generator=generator)
-        logits[:2] += 20 * task.encode(ab[:2])  # half of them right
+        logits[:2] += 20 * task.encode(ab[:2])  # half of the predictions are correct
         places = ab.permute(0, 2, 3, 1).reshape(-1, 2).tolist()
         shares = [spread(place) for place in places]
         nearest = [max(each, key=lambda q, each=each: each[q]) for each in shares]
@@ -156,13 +156,13 @@ def test_places_are_asked_for_the_mean_of_what_is_to_be_found_there():
 
 
 def test_maps_that_are_coarser_than_a_quarter_of_the_view_are_enlarged():
-    task = make("torchvision/resnet18", stem="imagenet")  # a map of 2 x 2 for 64 px
+    task = make("torchvision/resnet18", stem="imagenet")  # its last map is 2 x 2 for 64 px
     assert task.encoder.maps(make_images(2, 64))[-1].shape[2:] == (2, 2)
     assert task.eval()({"plain": make_images(2, 64)[:, None]})["logits"].shape == (2, 261, 16, 16)
 
 
 def test_predict_is_the_annealed_mean(monkeypatch: pytest.MonkeyPatch):
-    """Equation 5: shares to the power of 1 / T, scaled to 1 again, and the mean of the bins under them."""
+    """Equation 5: the mean of the bins, weighted by shares that are raised to the power 1 / T and renormalised."""
     task, logits = make(), torch.randn(2, 261, 3, 3, generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(task, "_logits", lambda images: logits)
     powers = logits.double().softmax(dim=1) ** (1 / 0.38)
@@ -171,11 +171,11 @@ def test_predict_is_the_annealed_mean(monkeypatch: pytest.MonkeyPatch):
 
 
 def accuracy_on_fresh_colours() -> float:
-    """After training on images of one colour each, one of eight of equal lightness, which is all that can be learned."""
+    """Train on plain images in eight colours of equal lightness, and return the accuracy on fresh ones."""
     angles = torch.arange(8) * (math.pi / 4)
     eight = torch.stack([torch.full((8,), 60.0), 30 * angles.cos(), 30 * angles.sin()], dim=1)
     rgb = lab_to_rgb(eight)
-    assert ((rgb > 0.001) & (rgb < 0.999)).all()  # on screens, so that their lightness is not clipped
+    assert ((rgb > 0.001) & (rgb < 0.999)).all()  # inside the sRGB gamut, where lightness is not clipped
     assert len({max(spread(ab), key=spread(ab).__getitem__) for ab in eight[:, 1:].tolist()}) == 8
     generator = torch.Generator().manual_seed(0)
     task = make().train()
@@ -218,7 +218,7 @@ def test_the_picture_shows_luminance_prediction_and_original(tmp_path: Path, mon
         pixels = np.asarray(picture.convert("RGB"), dtype=np.float64)
     assert pixels.shape[1] > pixels.shape[0] > 300
     rows = [part[(part.sum(axis=2) > 0) & (part.min(axis=2) < 250)].mean(axis=0) for part in np.array_split(pixels, 3)]
-    assert np.ptp(rows[0]) < 1  # without paper and ink: greys, what was predicted in blue, the red images
+    assert np.ptp(rows[0]) < 1  # the rows without background and labels: greys, the blue prediction, the red originals
     assert [row.argmax() for row in rows[1:]] == [2, 0]
     assert min(np.ptp(row) for row in rows[1:]) > 20
 

@@ -1,4 +1,4 @@
-"""The conformance kit over every built-in: what is asked of other people's plugins holds for our own."""
+"""The conformance kit passes every built-in plugin: they keep the contract that others' plugins have to keep."""
 
 from inspect import signature
 from pathlib import Path
@@ -19,7 +19,7 @@ DEFAULTS = load(Path(__file__).parents[2] / "params.yaml").pretrain
 CHECKS = {kind: getattr(testing, f"check_{kind}") for kind in KINDS if kind not in ("recipe", "source")}
 JOINT = {"hidden_dim": 32, "out_dim": 16}
 TEXT = {"vocabulary": 300, "context": 8, "width": 16, "depth": 1, "heads": 2}
-# What neither a recipe nor the defaults would check, or would check in a larger size
+# cases that neither a recipe nor a default covers, or that they cover only in a larger size
 CASES: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("pretext_task", "joint_embedding"): [
         JOINT | {"predictor_dim": 32, "momentum": 0.9, "symmetric": False, "local_views": 2},
@@ -85,7 +85,7 @@ RECIPES = [resolve(REGISTRY, DEFAULTS.model_copy(update={"recipe": recipe})) for
 
 
 def cases(kind: str, name: str) -> list[dict[str, Any]]:
-    """Options to check a built-in with: those above, or else those that a recipe gives it, or else its defaults."""
+    """Return the options to check a built-in with: those above, or else those of a recipe, or else its defaults."""
     choices = [
         choice for recipe in RECIPES for part, choice in recipe.parts().items() if (part, choice.name) == (kind, name)
     ]
@@ -94,7 +94,7 @@ def cases(kind: str, name: str) -> list[dict[str, Any]]:
 
 def test_options_are_of_built_ins_and_every_kind_is_checked():
     assert set(CASES) <= set(BUILT_IN)
-    # tests/plugins/test_pretext_tasks.py has all recipes, which are data; test_sources.py all sources, which need some
+    # test_pretext_tasks.py covers recipes, which are data; test_sources.py covers sources, which need some
     assert {kind for kind, _ in BUILT_IN} - set(CHECKS) == {"recipe", "source"}
 
 
@@ -103,7 +103,7 @@ def test_options_are_of_built_ins_and_every_kind_is_checked():
     [(kind, name, options) for kind, name in BUILT_IN if kind in CHECKS for options in cases(kind, name)],
 )
 def test_a_built_in_is_as_promised(kind: str, name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
-    if name == "image_text_views":  # its text tower is that of image_text, which takes seconds to export
+    if name == "image_text_views":  # its text tower is that of image_text, and takes seconds to export
         others = [check for check in testing._PRETEXT_TASK if check is not text_tower_exports]
         monkeypatch.setattr(testing, "_PRETEXT_TASK", others)
     CHECKS[kind](REGISTRY.find(kind, name).factory, **options)

@@ -1,4 +1,4 @@
-"""Denoising: how images are corrupted, and that the error of reconstruction is an energy, as a file too."""
+"""Denoising: how images are corrupted, and that the reconstruction error is an energy, in the exported file too."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def make(**options: float) -> Denoise:
 
 
 def digits(first: int, count: int) -> Tensor:
-    """Real digits, (N, 3, 16, 16) in [0, 1]."""
+    """Return real digits (N, 3, 16, 16) in [0, 1]."""
     grey = torch.tensor(load_digits().images[first : first + count], dtype=torch.float32) / 16
     return F.interpolate(grey[:, None], size=SIZE, mode="bilinear").expand(-1, 3, -1, -1).contiguous()
 
@@ -56,31 +56,31 @@ def trained() -> Denoise:
 def test_each_corruption_falls_on_a_third_of_the_images_and_is_what_it_says():
     head = make(noise=0.2).energy_head
     images = torch.full((900, 3, SIZE, SIZE), 0.5)
-    images[:, :, :, 8:] = 0.7  # an edge, which a blur softens and a block interrupts
+    images[:, :, :, 8:] = 0.7  # an edge, which blur softens and a block interrupts
     numbers = torch.rand(900, head.uniforms, generator=torch.Generator().manual_seed(0))
     changed = head.corrupt(images, numbers)
     kind = (numbers[:, 0] * 3).long()
     assert (kind.bincount() / 900 - 1 / 3).abs().max() < 0.05
     noise = (changed - images)[kind == 0]
     wanted = 0.2 * (0.25 + 0.75 * numbers[kind == 0, 1])
-    assert (noise.std(dim=(1, 2, 3)) / wanted - 1).abs().max() < 0.2  # of 768 numbers: 3 in 100, and clamping
+    assert (noise.std(dim=(1, 2, 3)) / wanted - 1).abs().max() < 0.2  # 768 numbers: 3%, plus the effect of clamping
     assert noise.mean().abs() < 0.002
     blurred = changed[kind == 1]
-    assert torch.allclose(blurred[:, :, 0], blurred[:, :, 9])  # every line alike
+    assert torch.allclose(blurred[:, :, 0], blurred[:, :, 9])  # all lines are equal
     edge = blurred[:, 0, 0, 8] - blurred[:, 0, 0, 7]
     assert ((edge > 0.02) & (edge < 0.19)).all()
     blocked = (changed - images)[kind == 2][:, 0] != 0
     area = blocked.sum(dim=(1, 2)) / SIZE**2
     sides = 0.25 + 0.25 * numbers[kind == 2, 2]
-    assert ((area - sides**2).abs() < 2.1 * sides / SIZE + 1 / SIZE**2).all()  # to a pixel a side
-    assert (blocked.any(dim=1).sum(dim=1) - blocked.any(dim=2).sum(dim=1)).abs().max() <= 1  # squares
+    assert ((area - sides**2).abs() < 2.1 * sides / SIZE + 1 / SIZE**2).all()  # within one pixel per side
+    assert (blocked.any(dim=1).sum(dim=1) - blocked.any(dim=2).sum(dim=1)).abs().max() <= 1  # blocks are squares
 
 
 def test_the_loss_is_the_squared_error_of_the_corrected_image():
     task = make().eval()
     images = digits(0, 6)
     numbers = torch.rand(6, task.uniforms, generator=torch.Generator().manual_seed(1))
-    numbers[0, 0] = 0.0  # left as it is
+    numbers[0, 0] = 0.0  # this image stays uncorrupted
     with torch.no_grad():
         found = task.compare(task({"plain": images[:, None], UNIFORMS: numbers}), make_step())
         corrupted = torch.cat([images[:1], task.energy_head.corrupt(images, numbers[:, 1:])[1:]])
@@ -97,14 +97,14 @@ def test_the_loss_is_the_squared_error_of_the_corrected_image():
 
 
 def test_a_block_of_independent_values_stays_unknown():
-    """Nothing but the shortcut: what is behind a block of noise is not around it, so that no copying helps."""
+    """Pixels behind a block of noise are independent of those around it, so that copying cannot reconstruct them."""
     task = make(clean=0.0).train()
     optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
     for step in range(61):
         generator = torch.Generator().manual_seed(step)
         images = torch.rand(64, 1, 3, SIZE, SIZE, generator=generator)
         numbers = torch.rand(64, task.uniforms, generator=generator)
-        numbers[:, 1] = 0.9  # blocks alone
+        numbers[:, 1] = 0.9  # only blocks
         output = task.compare(task({"plain": images, UNIFORMS: numbers}), make_step())
         optimizer.zero_grad()
         output.loss.backward()
@@ -138,5 +138,5 @@ def test_clean_images_have_less_energy_than_corrupted_ones_in_the_exported_file(
     views = {"plain": Policy.model_validate({"size": SIZE})}
     policies = Policies(seed=0, views=views)
     report = separation(path, open_split(tmp_path, "val"), policies, "plain", head)
-    assert report["interval"][0] > 0.9  # on digits that were not trained on
+    assert report["interval"][0] > 0.9  # on digits outside the training set
     assert report["images"] == 300

@@ -1,4 +1,4 @@
-"""Distillation: losses of a teacher's embeddings against their papers' formulas in float64, and what a student learns."""
+"""Distillation: losses of a teacher's embeddings against the papers' formulas in float64, and what a student learns."""
 
 from typing import Any
 
@@ -24,20 +24,20 @@ REGISTRY = load_registry()
 
 
 def views_of(pairs: Any, count: int = 12) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """Two views' predictions (2, N, D) with a graph, a target (1, N, D) for both, and the leaves."""
+    """Return the predictions (2, N, D) for two views with a graph, one target (1, N, D) for both, and the leaves."""
     leaves = pairs(count)
     return torch.stack(leaves), torch.randn(1, count, 8, generator=torch.Generator().manual_seed(1)).double(), leaves
 
 
 def simreg(prediction: Tensor, target: Tensor) -> Tensor:
-    """Equation 1 of 2201.05131: the mean squared distance of unit vectors."""
+    """Compute equation 1 of 2201.05131: the mean squared distance of unit vectors."""
     return (F.normalize(prediction, dim=1) - F.normalize(target, dim=1)).square().sum(dim=1).mean()
 
 
 def seed(prediction: Tensor, target: Tensor, row: int, past: Tensor, own: bool) -> Tensor:
-    """Equations 3 to 5 of 2101.04731 for one image; without the image's own key, 3 to 5 of 2107.09282.
+    """Compute equations 3 to 5 of 2101.04731 for one image; without its own key they are 3 to 5 of 2107.09282.
 
-    Keys are the others of the batch, and those of past steps.
+    The keys are the other images of the batch and those of past steps.
     """
     z_s, z_t = F.normalize(prediction[row], dim=0), F.normalize(target, dim=1)
     keys = [*(z_t[j] for j in range(len(z_t)) if j != row), *past, *([z_t[row]] if own else [])]
@@ -54,7 +54,7 @@ def test_embeddings_are_held_to_the_teacher_s_as_in_the_paper(pairs: Any, same: 
 
 @pytest.mark.parametrize("own", [True, False], ids=["SEED", "ReSSL"])
 def test_similarities_are_the_teacher_s_as_in_the_papers(own: bool, pairs: Any, same: Any):
-    """What the queue holds of the first image is no key of that image, but one of all others."""
+    """The queue also holds a key of the first image, which counts for every image except that one."""
     predictions, targets, leaves = views_of(pairs)
     past = F.normalize(torch.randn(5, 8, generator=torch.Generator().manual_seed(2)).double(), dim=1)
     loss, step = SimilarityDistillation(temperature=0.2, teacher_temperature=0.1, queue_size=5, own=own), make_step(12)
@@ -66,7 +66,7 @@ def test_similarities_are_the_teacher_s_as_in_the_papers(own: bool, pairs: Any, 
 
 
 def test_where_the_teacher_sees_each_view_all_views_of_others_are_keys(pairs: Any, same: Any):
-    """Of two equal targets, each is a key, which doubles all of them, and adds log 2 to what there is to say."""
+    """Two equal targets double every key, which adds log 2 to the cross-entropy."""
     predictions, targets, leaves = views_of(pairs)
     loss = SimilarityDistillation(temperature=0.2, teacher_temperature=0.1, own=False)
     of_each = [seed(view, targets[0], row, targets[0, :0], own=False) for view in leaves for row in range(12)]
@@ -91,7 +91,7 @@ def test_prototypes_are_spherical_k_means_and_a_student_is_held_to_the_softened_
     z_t = F.normalize(targets[0], dim=1)
     output = loss(predictions, targets, make_step(12))
     loss.after_step(make_step(12), output.kept)
-    sums = list(z_t[:4])  # the first embeddings, and then each goes to the nearest of these
+    sums = list(z_t[:4])  # the first images start clusters; each later one joins the nearest
     nearest = [max(range(4), key=lambda k, row=row: float(z_t[row] @ z_t[k])) for row in range(4, 12)]
     for row, k in zip(range(4, 12), nearest, strict=True):
         sums[k] = sums[k] + z_t[row]
@@ -105,7 +105,7 @@ def test_prototypes_are_spherical_k_means_and_a_student_is_held_to_the_softened_
 
 
 def test_clusters_that_fill_unevenly_are_no_collapse():
-    """As seen early in a sound run on 1,297 digits; a tenth of that is one."""
+    """An early, sound state of a run on 1,297 digits; with a tenth as many prototypes in use it is a collapse."""
     loss = PrototypeDistillation(prototypes=256)
     figures = {"prototypes_used": 51.7, "prototypes_of_an_image": 2.0, "prototypes_in_reach": 256.0, "progress": 0.08}
     assert loss.diagnose(figures) == []
@@ -170,7 +170,7 @@ def test_what_is_asked_of_the_teacher_is_known_before_anything_is_built():
 
 
 def test_views_are_told_apart_besides_by_a_weight():
-    """The loss is the teacher's, and so many times SimCLR's of two views, which alone has the ids of images."""
+    """The loss is that of the teacher plus `views_weight` times SimCLR's of two views."""
     alone, both = made(views=2), made(views=2, views_weight=0.5)
     both.load_state_dict(alone.state_dict(), strict=False)
     views, step = make_views(alone, 24, 16), make_step(24)
@@ -205,7 +205,7 @@ def test_a_softmax_that_teaches_no_relations_is_told(temperature: float, word: s
 
 
 def test_a_small_student_learns_from_a_wider_teacher_without_labels():
-    """Of real digits; the teacher has learned from labels, of other images than the student and its judge."""
+    """On real digits; the teacher was trained with labels, on other images than the student and the kNN judge."""
     data = load_digits()
     images = F.interpolate(torch.tensor(data.images, dtype=torch.float32)[:, None] / 16, size=8).expand(-1, 3, -1, -1)
     labels = torch.tensor(data.target)

@@ -1,4 +1,4 @@
-"""False negatives, cancelled or attracted, against the losses written out densely in float64."""
+"""False negatives, cancelled or attracted, against the losses computed densely in float64."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ from ssl_pipeline_plugins.losses.triplet import Triplet
 from ssl_pipeline_plugins.negatives.false_negative import FalseNegative
 
 Formula = Callable[[Tensor, Tensor], Tensor]
-"""Of the cosines of an anchor's positives (M,) and of its negatives (K,)."""
+"""Function of the cosines of an anchor's positives (M,) and of its negatives (K,)."""
 
 
 def info_nce(p: Tensor, s: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ LOSSES: dict[str, tuple[Callable[[], Loss], Formula]] = {
 
 
 def expected(first: Tensor, second: Tensor, formula: Formula, count: int, threshold: float, attract: bool) -> Tensor:
-    """One anchor after another: the others are ranked by their cosine to the anchor's positive."""
+    """Compute the loss anchor by anchor, ranking the other keys by their cosine to the anchor's positive."""
     n = len(first)
     unit = F.normalize(torch.cat([first, second]), dim=1)
     near_to = (unit @ unit.T).tolist()
@@ -66,7 +66,7 @@ def test_loss_and_gradient_are_those_of_the_pairs_that_are_left(
     loss: str, count: int, threshold: float, mode: str, pairs, apply, same, monkeypatch
 ):
     for module in (similarity, ranking):
-        monkeypatch.setattr(module, "edge", lambda device: 7)  # keys of an anchor lie in several tiles
+        monkeypatch.setattr(module, "edge", lambda device: 7)  # spreads the keys of an anchor over several tiles
     first, second = pairs(9)
     build, formula = LOSSES[loss]
     found = apply(build(), FalseNegative(count=count, threshold=threshold, mode=mode), first, second)
@@ -75,7 +75,7 @@ def test_loss_and_gradient_are_those_of_the_pairs_that_are_left(
 
 
 def test_the_support_view_decides_and_not_the_anchor():
-    """A key that resembles the anchor alone stays; one that resembles its positive goes."""
+    """A key that resembles only the anchor stays; a key that resembles the anchor's positive is removed."""
     circle = torch.tensor([0.0, 80.0, -40.0, 120.0], dtype=torch.float64).deg2rad()
     anchor, positive, like_anchor, like_positive = torch.stack([circle.cos(), circle.sin()], dim=1)
     keys = torch.stack([positive, like_anchor, like_positive])

@@ -1,6 +1,6 @@
-"""Films whose frames hold nothing but a shortcut: with its guard `frame_order` stays at chance, and without it does not.
+"""Films that contain only a shortcut: `frame_order` stays at chance with its guard against it, and not without.
 
-Frames are chosen and made into views as in training; films are drawn anew for each step and for the evaluation.
+Frames are chosen and made into views as in training; each step and the evaluation use new films.
 """
 
 import math
@@ -21,11 +21,11 @@ from ssl_pipeline_plugins.pretext import frame_order
 from ssl_pipeline_plugins.pretext.frame_order import FrameOrder
 from tests.plugins.shortcuts import Pixels
 
-SIDE, LENGTH, RHYTHM = 8, 64, 8  # px; frames of a film, and from a keyframe to the next
+SIDE, LENGTH, RHYTHM = 8, 64, 8  # px; frames per film; frames from one keyframe to the next
 FILMS, STEPS, CHANCE = 600, 120, 1 / 3
-FOUR_SIGMA = 4 * math.sqrt(2) / 3 / math.sqrt(FILMS)  # three questions a film are at most as good as one
+FOUR_SIGMA = 4 * math.sqrt(2) / 3 / math.sqrt(FILMS)  # counts the three questions about a film as one
 Film = Callable[[Tensor, torch.Generator], Tensor]
-"""From places (N, 3) in films of 64 frames and a generator to these frames (N, 3, 3, 8, 8) in [0, 1]."""
+"""Function of positions (N, 3) in films of 64 frames and a generator that returns frames (N, 3, 3, 8, 8) in [0, 1]."""
 
 
 def grain(places: Tensor, generator: torch.Generator) -> Tensor:
@@ -33,14 +33,14 @@ def grain(places: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def fading(places: Tensor, generator: torch.Generator) -> Tensor:
-    """Grain in a light that grows or dies, whatever the film shows."""
+    """Grain under a light that grows or fades, whatever the film shows."""
     dies = torch.rand(len(places), 1, generator=generator) < 0.5
     light = 0.2 + 0.8 * torch.where(dies, LENGTH - 1 - places, places) / LENGTH
     return grain(places, generator) * light[..., None, None, None]
 
 
 def in_rhythm(places: Tensor, generator: torch.Generator) -> Tensor:
-    """Grain under blocks that show the more the longer ago the last keyframe is, of which the first comes at any time."""
+    """Grain under blocks that grow stronger from one keyframe to the next; the time of the first keyframe is random."""
     start = torch.randint(RHYTHM, (len(places), 1), generator=generator)
     age = ((places + start) % RHYTHM)[..., None, None, None] / (RHYTHM - 1)
     blocks = (torch.arange(SIDE)[:, None] + torch.arange(SIDE)) // 4 % 2
@@ -48,7 +48,7 @@ def in_rhythm(places: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def focusing(places: Tensor, generator: torch.Generator) -> Tensor:
-    """Large blocks, with small ones in them that come into focus or leave it, as long as the film lasts."""
+    """Large blocks over small ones that go into focus or out of it throughout the film."""
     leaves = torch.rand(len(places), 1, generator=generator) < 0.5
     focus = torch.where(leaves, LENGTH - 1 - places, places)[..., None, None, None] / LENGTH
     large, small = ((torch.arange(SIDE)[:, None] + torch.arange(SIDE)) // side % 2 for side in (4, 1))
@@ -56,14 +56,14 @@ def focusing(places: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def moving(places: Tensor, generator: torch.Generator) -> Tensor:
-    """A bar that goes from left to right, as long as the film lasts: here there is something to learn."""
+    """A bar that moves from left to right throughout the film, which is content that can be learned."""
     middle = places[..., None, None, None] / LENGTH * SIDE
     bar = (-(torch.arange(SIDE) - middle).square()).exp().expand(-1, -1, 3, SIDE, -1)
     return 0.5 * bar + 0.1 * grain(places, generator)
 
 
 def accuracy(film: Film, **options: Any) -> float:
-    """The share of questions that are answered rightly of fresh films, a network of pixels having learned from others."""
+    """Train a head on the pixels of films; return its share of correct answers on new films."""
     torch.manual_seed(0)
     task = FrameOrder(encoder_on(Pixels(SIDE)), asks="permutation", **options).train()
     optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
@@ -73,7 +73,7 @@ def accuracy(film: Film, **options: Any) -> float:
     paths = FramePaths(Timeline(moments, task.views.frames.most), 3, *task.views.frames)
 
     def batch(films: int, epoch: int) -> dict[str, Tensor]:
-        """Three frames of each film, chosen as in training."""
+        """Return three frames of each film, chosen as in training."""
         anchors = np.arange(films) * LENGTH + LENGTH // 2
         numbers = uniforms(0, epoch, hash64(anchors), "frames", 3)
         shown = film(torch.from_numpy(paths.drawn(anchors, numbers) % LENGTH), generator)
@@ -89,7 +89,7 @@ def accuracy(film: Film, **options: Any) -> float:
         return task.compare(task(batch(FILMS, STEPS)), make_step()).metrics["pretext_accuracy"].item()
 
 
-WIDE = {"least": 0.8, "most": 2.3}  # two rhythms, from the end of one on: all places in it are as likely
+WIDE = {"least": 0.8, "most": 2.3}  # from 8 to 23 frames, two whole rhythms, so that all phases are equally likely
 EVEN = {"least": 0.3, "most": 0.3}
 
 
@@ -105,7 +105,7 @@ def test_a_rhythm_of_keyframes_says_nothing_where_times_are_drawn_over_it():
 
 
 def test_focus_that_changes_one_way_tells_the_order_and_is_not_guarded_against():
-    """As docs/film.md says."""
+    """A known limit; docs/film.md states it."""
     assert accuracy(focusing, **WIDE) > CHANCE + 2 * FOUR_SIGMA
 
 

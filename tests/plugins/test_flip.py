@@ -1,4 +1,4 @@
-"""Flip: what is flipped and named, and that nothing but the content says so."""
+"""Flip: which flips are made and how they are named, and that only the content of an image reveals them."""
 
 from functools import partial
 
@@ -40,20 +40,20 @@ def test_all_four_flips_are_made_and_each_is_named():
 
 
 def views(count: int, generator: torch.Generator) -> Tensor:
-    """What the pipeline makes of canvases of white noise, each pixel black or white, from smaller to larger."""
+    """Return views that the pipeline makes of smaller canvases of white noise, with black and white pixels only."""
     maker = ViewMaker(Policy.model_validate(POLICY))
     canvases = 255 * torch.randint(0, 2, (count, 20, 20, 3), generator=generator, dtype=torch.uint8)
     return maker(canvases, torch.rand(count, maker.parameter_count, generator=generator))
 
 
 def test_views_of_white_noise_show_no_trace_of_resampling(monkeypatch: pytest.MonkeyPatch):
-    """The four questions of an image hang together, and count as one; half a pixel beside itself is found out."""
+    """The four questions about an image are dependent and count as one; a shift by half a pixel is detected."""
     sigma = deviation(4, 2000)
     found = partial(accuracy, training=views, steps=100, count=2000)
     assert found(Flip(small_encoder(0))) == pytest.approx(0.25, abs=4 * sigma)
 
     def beside(images: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
-        """As of a resampling that takes the edges of pixels for their centres, and repeats the first row or column."""
+        """Resample as if the edges of pixels were their centres, and repeat the first row or column."""
         return F.pad(honest(images, rows, weights)[..., :-1, :], (0, 0, 1, 0), mode="replicate")
 
     honest = geometry.combine_rows

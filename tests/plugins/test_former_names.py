@@ -1,4 +1,4 @@
-"""What a plugin was called, or which options it had, in an earlier version is answered by what to write now."""
+"""A plugin's name or option from an earlier version is refused with what to write now."""
 
 import re
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ def test_the_loss_energy_is_answered_by_a_loss_for_each_functional(loss: dict[st
 
 
 class Renamed(Plain):
-    """A plugin's loss that had another name."""
+    """A loss of a plugin that had another name before."""
 
     formerly: Mapping[str, str] = {"old": "write {name: new} in its place"}
 

@@ -1,4 +1,4 @@
-"""Images against captions: CLIP's and SigLIP's losses, equal captions that are no negatives, a frozen image tower."""
+"""Images and captions: CLIP's and SigLIP's losses, equal captions that are not negatives, and a frozen image tower."""
 
 import importlib.util
 import math
@@ -33,10 +33,10 @@ CONFIG = load(Path(__file__).parents[2] / "params.yaml").pretrain
 N, DIM = 14, 8
 TOWER: dict[str, Any] = {"vocabulary": 300, "context": 8, "width": 16, "depth": 1, "heads": 2, "out_dim": DIM}
 UNLIKE = torch.arange(N)[:, None] + 100
-"""Ids of captions of which no two are equal, one for each image."""
+"""Ids of captions, one per image, all different."""
 SHARED = torch.stack([torch.tensor([100, 100, 102, 103, 104, *range(105, 114)]), torch.arange(N) + 100], dim=1)
-SHARED[2:5, 1] = torch.tensor([104, 200, 200])  # the third has the fifth's, and two have one that nobody drew
-"""Ids of captions: the first two images have drawn the same one, and the second has another one as well."""
+SHARED[2:5, 1] = torch.tensor([104, 200, 200])  # the third has the fifth's; two share one not drawn
+"""Ids of captions: the first two images drew the same caption, and the second image has another one as well."""
 
 
 def make(loss: Loss, negatives: NegativeStrategy | None = None, **options: Any) -> ImageText:
@@ -45,7 +45,7 @@ def make(loss: Loss, negatives: NegativeStrategy | None = None, **options: Any) 
 
 
 def embedded(captions: Tensor, seed: int = 0) -> dict[str, Tensor]:
-    """What forward would return, float64 leaves."""
+    """Return what forward would return, as float64 leaves."""
     generator = torch.Generator().manual_seed(seed)
     made = {side: torch.randn(len(captions), DIM, generator=generator).double() for side in ("images", "texts")}
     return {**{side: value.requires_grad_() for side, value in made.items()}, "captions": captions}
@@ -62,13 +62,13 @@ def unit(encoded: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def incompatible(captions: Tensor) -> Tensor:
-    """Whether an image (a row) and a caption that was drawn (a column) are negatives: no caption of it is that one."""
+    """Return whether image (row) and drawn caption (column) are negatives: the image has no caption equal to it."""
     rows = [[int(other) not in own.tolist() for other in captions[:, 0]] for own in captions]
     return torch.tensor(rows)
 
 
 def clip(encoded: dict[str, Tensor], scale: Tensor) -> Tensor:
-    """Cross-entropy of images over captions and of captions over images, figure 3 of the paper, without equal ones."""
+    """Compute CLIP's loss: figure 3 of the paper, with equal captions left out."""
     images, texts = unit(encoded)
     kept = incompatible(encoded["captions"]) | torch.eye(len(images), dtype=torch.bool)
     logits = (scale * images @ texts.T).masked_fill(~kept, -torch.inf)
@@ -77,7 +77,7 @@ def clip(encoded: dict[str, Tensor], scale: Tensor) -> Tensor:
 
 
 def siglip(encoded: dict[str, Tensor], scale: Tensor, bias: Tensor) -> Tensor:
-    """Algorithm 1 of the paper, without equal captions."""
+    """Compute SigLIP's loss: algorithm 1 of the paper, with equal captions left out."""
     images, texts = unit(encoded)
     logits, own = scale * images @ texts.T + bias, torch.eye(len(images), dtype=torch.float64)
     terms = -F.logsigmoid((2 * own - 1) * logits)
@@ -106,7 +106,7 @@ def test_with_a_sigmoid_it_is_siglip(captions: Tensor):
 
 
 def losses_of_open_clip() -> Any:
-    """The module of its losses alone: the package imports tokenizers and networks for seconds."""
+    """Load only the module of open_clip's losses; the whole package imports tokenizers and networks for seconds."""
     package = importlib.util.find_spec("open_clip")
     if package is None or package.origin is None:
         pytest.skip("open_clip_torch is not installed")
@@ -143,7 +143,7 @@ def test_a_learned_temperature_stops_at_a_hundredth():
 
 @pytest.mark.parametrize("negatives", [Queue(queue_size=64), CrossBatch(memory_size=64, start=0.0)])
 def test_what_is_remembered_of_an_image_is_no_negative_of_it(negatives: NegativeStrategy):
-    """Neither one that equals its own, nor another one of its own that was drawn in an earlier step."""
+    """A remembered caption is not a negative if it equals the image's own, or is another caption of the same image."""
     seen: list[tuple[Tensor, Tensor, Negatives]] = []
 
     class Noting(InfoNCE):
@@ -155,7 +155,7 @@ def test_what_is_remembered_of_an_image_is_no_negative_of_it(negatives: Negative
     step = make_step(N)
     task.after_step(step, task.compare(embedded(SHARED), step).kept)
     seen.clear()
-    other = SHARED.flip(1)  # every image has drawn its other caption
+    other = SHARED.flip(1)  # every image has drawn its second caption
     task.compare(embedded(other, seed=1), step)
     for anchors, _, chosen in seen:
         asked = nearest(anchors, chosen, len(chosen.keys))
@@ -183,7 +183,7 @@ STRATEGIES = [name for kind, name in CASES if kind == "negatives"]
 def test_every_loss_and_every_strategy_takes_images_and_texts(loss: str, strategy: str):
     built = {part: FACTORIES[part](**CASES.get(part, [{}])[0]) for part in (("loss", loss), ("negatives", strategy))}
     task = make(*built.values())
-    for number in range(2):  # memories count from the second on
+    for number in range(2):  # memories are used from the second step on
         encoded, step = embedded(SHARED, seed=number), make_step(N, number=number, total=2)
         output = task.compare(encoded, step)
         gradients = torch.autograd.grad(output.loss, [encoded["images"], encoded["texts"]])
@@ -253,7 +253,7 @@ def test_what_leaves_training_lies_in_one_space():
 
 
 def test_with_views_it_is_slip():
-    """CLIP's loss and SimCLR's, equation 1 of the latter's paper: a view against all views of other images."""
+    """The loss is CLIP's plus SimCLR's (equation 1), which compares a view with all views of other images."""
     torch.manual_seed(0)
     options = {**TOWER, "hidden_dim": 8, "views_dim": 6, "layers": 2, "views_temperature": 0.3, "views_weight": 0.7}
     loss = InfoNCE(temperature=0.07, learned_temperature=True)

@@ -1,4 +1,4 @@
-"""InfoNCE against the paper's formula in float64 and against two peer libraries, gradients too."""
+"""InfoNCE: value and gradient against the paper's formula in float64 and against two other libraries."""
 
 import pytest
 import torch
@@ -24,12 +24,12 @@ def ours(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     samples = torch.arange(len(first)).repeat(2)
     positives = anchors.roll(len(first), 0)
     negatives = InBatch().select(Candidates(anchors, positives, samples, anchors, samples, make_step()))
-    with tiles_of(10):  # several of them, but for the fewest images
+    with tiles_of(10):  # several tiles, except for the fewest images
         return InfoNCE(temperature=temperature)(anchors, positives[:, None], negatives, make_step()).loss
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """SimCLR's equation 1, term by term: l(i, j) over all 2N anchors, the sum over k != i."""
+    """Compute SimCLR's equation 1 term by term: l(i, j) over all 2N anchors, the sum over k != i."""
     views = [*F.normalize(first, dim=1), *F.normalize(second, dim=1)]
     n = len(first)
     terms = []
@@ -52,7 +52,7 @@ def test_with_the_batch_as_negatives_it_is_nt_xent(n: int, temperature: float):
     for found, wanted in zip(value_and_gradients(ours(*exact, temperature), *exact), expected, strict=True):
         assert (found - wanted).norm() <= 1e-12 * wanted.norm()
     single = pairs(n, 8)
-    rounding = 2e-6 / temperature  # float32 logits of size 1/temperature
+    rounding = 2e-6 / temperature  # float32 logits have a magnitude of 1/temperature
     for found, wanted in zip(value_and_gradients(ours(*single, temperature), *single), expected, strict=True):
         assert (found - wanted).norm() <= rounding * wanted.norm()
 

@@ -1,4 +1,4 @@
-"""Jigsaw: the set of permutations against the paper's algorithm, the shuffling, and what is refused."""
+"""Jigsaw: its permutations against the paper's algorithm, how tiles are shuffled, and what is refused."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ def hamming(first: tuple[int, ...], second: tuple[int, ...]) -> int:
 
 
 def by_the_paper(length: int, count: int) -> list[tuple[int, ...]]:
-    """Algorithm 1, with lists: of those that remain, take the one with the largest sum of distances to the chosen."""
+    """Run algorithm 1 on lists: repeatedly take the permutation with the largest sum of distances to those chosen."""
     remaining = sorted(itertools.permutations(range(length)))
     chosen = [remaining.pop(0)]
     while len(chosen) < count:
@@ -34,7 +34,7 @@ def test_the_permutations_are_those_of_the_algorithm_written_out(length: int, co
 
 @pytest.mark.parametrize("count", range(2, 25))
 def test_of_2_x_2_tiles_no_set_of_that_many_has_a_larger_smallest_distance(count: int):
-    """Permutations of n that are d apart number n! / (d - 1)! at most (Frankl and Deza 1977), and this many are."""
+    """At most n! / (d - 1)! permutations of n are pairwise d apart (Frankl and Deza 1977); ours reach this bound."""
     found = [tuple(one) for one in distant(4, count).tolist()]
     smallest = min(hamming(first, second) for first, second in itertools.combinations(found, 2))
     assert smallest == max(d for d in (2, 3, 4) if math.factorial(4) // math.factorial(d - 1) >= count)
@@ -45,8 +45,8 @@ def test_of_3_x_3_tiles_all_are_distinct_far_apart_and_the_same_each_time():
     assert found[0].tolist() == list(range(9))
     assert (np.sort(found, axis=1) == np.arange(9)).all()
     distances = (found[:, None] != found[None]).sum(axis=2)[~np.eye(64, dtype=bool)]
-    assert distances.min() >= 4  # all are distinct, too
-    assert distances.mean() > 8.1  # of two random ones it is 8
+    assert distances.min() >= 4  # which also means that they are distinct
+    assert distances.mean() > 8.1  # two random ones have a mean distance of 8
     np.testing.assert_array_equal(distant.__wrapped__(9, 64), found)
 
 
@@ -67,7 +67,7 @@ def test_what_is_predicted_is_what_is_learned_from_tiles_in_the_middle_of_their_
     task = Jigsaw(small_encoder(0), 18, tiles=2, permutations=4, hidden_dim=16).eval()
     views = make_views(task, 5, 18)
     assert task.tiling.slack == 1
-    views[UNIFORMS][:] = 0.0  # the first permutation, which is their own order; tiles at their uppermost and leftmost
+    views[UNIFORMS][:] = 0.0  # the first permutation, which is the identity; tiles at the top left of their slack
     views[UNIFORMS][:, 1] = 0.5  # green
     expected = task.head(task(views)["embeddings"]).softmax(dim=1)
     torch.testing.assert_close(task.predict(views["plain"][:, 0]), expected)

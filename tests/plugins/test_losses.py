@@ -1,4 +1,4 @@
-"""Every loss against its paper's formula, written out densely in float64, and against a peer library where one has it."""
+"""Every loss against its paper's formula, computed densely in float64, and against another library that has it."""
 
 import math
 from typing import Any
@@ -27,7 +27,7 @@ from ssl_pipeline_plugins.negatives.semi_hard import SemiHard
 
 
 def dense(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines of the positives (2N,) and of the negatives (2N, 2N - 2)."""
+    """Return the cosines of positives (2N,) and of negatives (2N, 2N - 2)."""
     n = len(first)
     unit = F.normalize(torch.cat([first, second]), dim=1)
     cosine = unit @ unit.T
@@ -47,7 +47,7 @@ def likelihood(p: Tensor, s: Tensor) -> Tensor:
 
 
 def truncated(p: Tensor, deputy: Tensor, margin: float, weight: float) -> Tensor:
-    """The authors' head, whose distances are -2 cos."""
+    """Compute the loss of the authors' head, whose distances are -2 cos."""
     return (margin + weight * (-2 * p) - (-2 * deputy)).clamp(min=0).mean()
 
 
@@ -55,7 +55,7 @@ def descending(s: Tensor) -> Tensor:
     return s.sort(dim=1, descending=True).values
 
 
-FORMULAS = {  # of the cosines of positives p (A,) and negatives s (A, K)
+FORMULAS = {  # functions of the cosines of positives p (A,) and of negatives s (A, K)
     "decoupled": lambda p, s: (-p / 0.2 + (s / 0.2).exp().sum(1).log()).mean(),
     "decoupled_weighted": lambda p, s: (
         -(2 - (p / 0.5).exp() / (p / 0.5).exp().mean()) * p / 0.2 + (s / 0.2).exp().sum(1).log()
@@ -100,12 +100,12 @@ LOSSES = {
 def test_loss_and_gradient_are_the_paper_s_formula(name: str, n: int, pairs, apply, same):
     first, second = pairs(n)
     loss = LOSSES[name]().double()
-    if name == "nce":  # its constant must not lose digits on the way through float32
+    if name == "nce":  # its constant would lose digits on the way through float32
         loss.constant.fill_(-2.0)
     same(apply(loss, InBatch(), first, second), FORMULAS[name](*dense(first, second)), (first, second), 1e-6)
 
 
-@pytest.mark.filterwarnings("ignore:To copy construct:UserWarning")  # lightly's own
+@pytest.mark.filterwarnings("ignore:To copy construct:UserWarning")  # raised by lightly itself
 def test_decoupled_is_lightly_s(pairs, apply, same):
     from lightly.loss import DCLLoss, DCLWLoss
 
@@ -115,7 +115,7 @@ def test_decoupled_is_lightly_s(pairs, apply, same):
     )
     weighted = apply(
         Decoupled(temperature=0.2, sigma=0.5), InBatch(), first, second
-    )  # with another gradient, as in the authors' code
+    )  # its gradient differs, as in the authors' code
     assert weighted.item() == pytest.approx(DCLWLoss(0.2, 0.5)(first, second).item(), rel=1e-6)
 
 
@@ -133,13 +133,13 @@ def test_triplet_is_pytorch_metric_learning_s(distance: str, pairs, apply, same)
 
 
 def test_nce_recovers_a_known_density_and_its_normaliser():
-    """Keys on a circle, data with density exp(<theta, k> / tau) / Z: the optimum has that theta, and c = -log Z."""
+    """On a circle of keys with density exp(<theta, k> / tau) / Z, the optimum is at that theta, with c = -log Z."""
     tau, count = 0.5, 12
     angles = 2 * math.pi * torch.arange(count, dtype=torch.float64) / count
     keys = torch.stack([angles.cos(), angles.sin()], dim=1)
     truth = torch.tensor([0.8, -0.3], dtype=torch.float64)
     log_z = (keys @ truth / tau).logsumexp(0)
-    times = ((keys @ truth / tau - log_z).exp() * 60_000).round().long()  # how often each key is a datum
+    times = ((keys @ truth / tau - log_z).exp() * 60_000).round().long()  # number of samples of each key
     positives = keys.repeat_interleave(times, dim=0)[:, None]
     theta = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     loss = NCE(temperature=tau, normaliser="learned", log_noise=-math.log(count)).double()
@@ -163,7 +163,7 @@ def test_nce_estimates_its_normaliser_once_from_the_first_batch(pairs, apply):
     loss = NCE(temperature=0.4, normaliser="estimated", log_noise=-3.0)
     _, negative = dense(first, second)
     expected = -((negative / 0.4).exp().mean().log() + 3.0)
-    for count in (9, 14):  # the first batch, and another one
+    for count in (9, 14):  # the first batch, then another one
         anchors = F.normalize(torch.cat(pairs(count)), dim=1).float()
         samples = torch.arange(count).repeat(2)
         negatives = Negatives(anchors, samples, samples)
@@ -213,7 +213,7 @@ def test_what_makes_no_sense_is_refused(build, words: str):
 
 
 def test_the_truncated_triplet_s_rank_follows_from_the_probability():
-    """With one other class in two and ten other images: P(at least 8 false) = 0.0547, P(at least 9) = 0.0107."""
+    """With two classes and ten other images, P(at least 8 false) = 0.0547 and P(at least 9 false) = 0.0107."""
 
     def rank(views: int, **options: Any) -> float:
         keys, samples = F.normalize(torch.randn(11 * views, 4), dim=1), torch.arange(11).repeat(views)
@@ -227,7 +227,7 @@ def test_the_truncated_triplet_s_rank_follows_from_the_probability():
     assert rank(1, classes=2, false_negative_probability=0.05) == 9
     assert rank(1, classes=2, false_negative_probability=0.06) == 8
     assert rank(1, classes=2, false_negative_probability=1e-9) == 10
-    assert rank(2, classes=2, false_negative_probability=0.05) == 17  # eight images are false, all of their keys first
+    assert rank(2, classes=2, false_negative_probability=0.05) == 17  # eight images are false, with all of their keys
     assert rank(2, classes=2, false_negative_probability=0.06) == 15
     assert rank(1, rank=30) == 10
 
@@ -245,7 +245,7 @@ def test_troubles_are_named():
     assert fine(Decoupled(temperature=0.1), negatives_seen=30.0) == ""
     assert (
         fine(Decoupled(temperature=0.1), negatives=3.0, negatives_seen=3.0) == ""
-    )  # too few to judge a temperature by
+    )  # too few negatives to judge a temperature
     assert "deputy is the farthest" in fine(TruncatedTriplet(margin=0.5, rank=100), deputy_rank=100.0)
     assert "margin is too large (1.9)" in fine(
         TruncatedTriplet(margin=1.9, rank=3), deputy_rank=3.0, too_near_share=1.0
@@ -253,7 +253,7 @@ def test_troubles_are_named():
     assert fine(TruncatedTriplet(margin=0.5, rank=3), deputy_rank=3.0, too_near_share=0.8) == ""
     assert (
         fine(TruncatedTriplet(margin=98.0, rank=3), deputy_rank=3.0, too_near_share=1.0) == ""
-    )  # as the authors want it
+    )  # as the authors intend
 
 
 def test_a_strategy_that_keeps_violations_alone_is_not_a_margin_that_is_too_large(pairs):

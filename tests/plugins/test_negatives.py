@@ -1,4 +1,4 @@
-"""Every strategy against what its paper says it does, and the whole grid of losses and strategies."""
+"""Every strategy does what its paper says, and every loss works with every strategy or is refused."""
 
 import math
 from dataclasses import replace
@@ -31,7 +31,7 @@ from ssl_pipeline_plugins.negatives.truncated import Truncated
 
 
 def hcl(first: Tensor, second: Tensor, tau: float, prior: float, beta: float) -> Tensor:
-    """Robinson et al.'s algorithm, and Chuang et al.'s with beta = 0."""
+    """Compute the algorithm of Robinson et al.; with beta = 0 it is that of Chuang et al."""
     n = len(first)
     unit = F.normalize(torch.cat([first, second]), dim=1)
     samples = torch.arange(n).repeat(2)
@@ -120,7 +120,7 @@ def test_cross_batch_remembers_past_keys_without_gradient_and_survives_a_checkpo
     past = pairs(5)
     remembered = F.normalize(torch.cat(past), dim=1)
     samples = torch.arange(5).repeat(2)
-    for number, held in ((3, 0), (4, 10)):  # the share done is 0.4, which is too early, and 0.5
+    for number, held in ((3, 0), (4, 10)):  # at a progress of 0.4, which is too early, and of 0.5
         step = make_step(number=number, total=10)
         found = strategy.select(Candidates(remembered, remembered.roll(5, 0), samples, remembered, samples, step))
         strategy.after_step(step, found.kept)
@@ -140,12 +140,12 @@ def test_cross_batch_remembers_past_keys_without_gradient_and_survives_a_checkpo
 
 @pytest.mark.parametrize(("strategy", "own"), [(Queue(queue_size=100), 0), (CrossBatch(memory_size=100), 12)])
 def test_an_image_does_not_meet_its_own_old_keys(pairs, strategy, own: int):
-    for start in (0, 4, 9):  # of images 0 to 5, 4 to 9, 9 to 14
+    for start in (0, 4, 9):  # images 0 to 5, 4 to 9, 9 to 14
         unit = F.normalize(torch.cat(pairs(6)).detach(), dim=1)
-        samples = torch.arange(start, start + 6).repeat(2) - 3  # -1 is the id of an image like others
+        samples = torch.arange(start, start + 6).repeat(2) - 3  # so that one id is -1, which is as good as any other
         found = strategy.select(Candidates(unit, unit.roll(6, 0), samples, unit, samples, make_step()))
         strategy.after_step(make_step(), found.kept)
-    old = torch.tensor([22, 24, 24, 24, 24, 24]).repeat(2)  # image 9 has been met in the step before
+    old = torch.tensor([22, 24, 24, 24, 24, 24]).repeat(2)  # image 9 was also in the previous step
     assert torch.equal(total_weight(unit, found).long(), old + max(0, own - 2))
 
 
@@ -201,7 +201,7 @@ REFUSED = {
 
 
 class Flat(Backbone):
-    """A linear map of pixels: the smallest backbone there is."""
+    """A linear map of the pixels, the smallest possible backbone."""
 
     embedding_dim = 12
 
@@ -234,7 +234,7 @@ def test_any_loss_learns_with_any_strategy_or_is_refused_with_the_reason(loss: s
     losses = []
     for number in range(30):
         step = replace(make_step(number=number, total=30), ids=torch.arange(16) + 16 * number)
-        images = torch.rand(16, 1, 3, 4, 4) + 0.3 * torch.rand(16, 2, 3, 4, 4)  # other ones in each step
+        images = torch.rand(16, 1, 3, 4, 4) + 0.3 * torch.rand(16, 2, 3, 4, 4)  # new images in each step
         optimizer.zero_grad()
         output = task.compare(task({"global": images}), step)
         output.loss.backward()
@@ -246,7 +246,7 @@ def test_any_loss_learns_with_any_strategy_or_is_refused_with_the_reason(loss: s
     assert all(map(math.isfinite, losses))
     settled = (
         losses if negatives not in ("cross_batch", "queue") else losses[1:]
-    )  # memory brings negatives from step 2 on
+    )  # memories provide negatives from step 2 on
     assert sum(settled[-5:]) < sum(settled[:5])
     assert isinstance(
         task.diagnose({name: value.item() for name, value in output.metrics.items()} | {"progress": 1.0}), list

@@ -1,4 +1,4 @@
-"""The built-in optimizers: the published update rules, peers, and what they refuse."""
+"""The built-in optimizers against the published update rules and other libraries, and what they refuse."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ REGISTRY = load_registry()
 
 
 def build(module, name, rate=1e-2, decay=0.0, **options):
-    """The optimizer that params.yaml would describe so."""
+    """Build the optimizer from its description in params.yaml."""
     values = {"name": name, "learning_rate": rate, "weight_decay": decay, **options}
     return build_optimizer(REGISTRY, Optimizer.model_validate(values), module)
 
@@ -30,7 +30,7 @@ def build(module, name, rate=1e-2, decay=0.0, **options):
 )
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_a_step_matches_the_formula_in_float64(name, options, momentum):
-    """Three steps on a quadratic, against the published update rules written out."""
+    """Compare three steps on a quadratic with the published update rules."""
     beta, nesterov = options.get("second_beta", 0.999), options.get("nesterov", True)
     rate, decay = 0.05, 0.1
     weight = nn.Linear(3, 2, bias=False).double()
@@ -55,7 +55,7 @@ def test_a_step_matches_the_formula_in_float64(name, options, momentum):
 
 
 def learn(model, optimizer, steps=6):
-    """The model after some steps at falling rates; yields at each of them, before the step."""
+    """Train for some steps with falling learning rates; yield the rate before each step."""
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(8, 3, 6, 6, generator=generator, dtype=torch.float64)
     wanted = torch.randn(8, 2, generator=generator, dtype=torch.float64)
@@ -85,7 +85,7 @@ def small_network():
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("decay", [0.0, 1e-2])
 def test_lars_matches_the_formula_in_float64(momentum, decay):
-    """You et al.'s equation 6 on weights, without decay too; plain momentum on biases and norms."""
+    """Equation 6 of You et al. for weights, with and without decay; plain momentum for biases and norms."""
     model, trust = small_network(), 0.02
     weights = {"0.weight", "4.weight", "6.weight"}
     expected = {name: value.detach().clone() for name, value in model.named_parameters()}
@@ -111,7 +111,7 @@ def test_lars_matches_lightly_s():
 
 
 def test_lars_leaves_weights_of_norm_zero_to_plain_steps():
-    """A layer that starts at zero would stay there."""
+    """A layer that starts at zero would otherwise stay there."""
     layer = nn.Linear(3, 2, bias=False)
     nn.init.zeros_(layer.weight)
     layer(torch.ones(1, 3)).sum().backward()
@@ -120,9 +120,9 @@ def test_lars_leaves_weights_of_norm_zero_to_plain_steps():
 
 
 def test_clipped_lars_moves_no_layer_faster_than_the_learning_rate_would():
-    """LARC: min(trust, rate) times the gradient, against its formula."""
+    """LARC multiplies the gradient by min(trust ratio, learning rate)."""
     rate, trust = 0.5, 0.02
-    for scale, clipped in ((1e-3, True), (10.0, False)):  # of the gradient: a small one has a large trust ratio
+    for scale, clipped in ((1e-3, True), (10.0, False)):  # of the gradient; a small one has a large trust ratio
         layer = nn.Linear(3, 2, bias=False).double()
         before = layer.weight.detach().clone()
         layer.weight.grad = scale * torch.ones_like(before)

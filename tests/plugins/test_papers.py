@@ -1,4 +1,4 @@
-"""The paper size of each recipe against a table of the papers' numbers, which names what differs, and why."""
+"""Options of the recipes in the size `paper` against a table of the papers' values, with reasons for differences."""
 
 import inspect
 import itertools
@@ -24,7 +24,7 @@ PARTS = {"task": "pretext_task", "loss": "loss", "negatives": "negatives"}
 
 
 def options(recipe: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a recipe sets in the size `paper`, and what holds then: with defaults; `part.option` -> value."""
+    """Return two mappings from `part.option` to a value: those that a recipe sets, and these with all defaults."""
     given, holds = {}, {}
     parts = REGISTRY.build("recipe", Choice(name=recipe))
     for short, kind in PARTS.items():

@@ -1,4 +1,4 @@
-"""Pretext tasks: what they ask for, what they learn, what leaves training. Contracts over all recipes."""
+"""Pretext tasks, for all recipes: what they ask for, what they learn, and what they leave behind."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +22,12 @@ REGISTRY = load_registry()
 STEP = make_step(32, number=1, total=2)
 CONFIG = load(Path(__file__).parents[2] / "params.yaml").pretrain
 DRAWING = ("denoise", "masked", "masked_tokens", "missing_frame")
-"""Recipes that have to fill in an image, which a network of 4 channels does not learn in 20 steps."""
+"""Recipes that have to fill in images, which a network of 4 channels does not learn in 20 steps."""
 
 
 @pytest.fixture(scope="module")
 def images() -> Tensor:
-    """32 real digits, (N, 3, 16, 16) in [0, 1]."""
+    """32 real digits (N, 3, 16, 16) in [0, 1]."""
     grey = torch.tensor(load_digits().images[:32], dtype=torch.float32) / 16
     return torch.nn.functional.interpolate(grey[:, None], size=16).expand(-1, 3, -1, -1).contiguous()
 
@@ -36,7 +36,7 @@ def make(recipe: str) -> PretextTask:
     usual = CONFIG.backbone if recipe in DRAWING else BACKBONE
     backbone = Choice.model_validate(BACKBONES.get(recipe, usual))
     encoder = build_encoder(REGISTRY, backbone, (0.3,) * 3, (0.3,) * 3, seed=0, size=16)
-    for_few = {  # of 32 images a long queue would hold many keys of each, and no covariance of 32 dimensions be inverted
+    for_few = {  # a long queue would hold many keys of each of 32 images; a covariance of 32 dimensions is singular
         "mocov2": {"negatives": {"queue_size": 32}},
         "w_mse": {"pretext_task": {"out_dim": 8}},
         "distill_relations": {"loss": {"queue_size": 0}},
@@ -51,7 +51,7 @@ def views_of(task: PretextTask, images: Tensor) -> dict[str, Tensor]:
     noisy = [
         images.roll(drift * number, 3) + (0.1 if drift else 0.5) * torch.randn(images.shape, generator=generator)
         for number in range(max(task.views.counts.values()))
-    ]  # far enough apart to leave something to learn
+    ]  # different enough to leave something to learn
     views = {kind: torch.stack(noisy[:count], dim=1) for kind, count in task.views.counts.items()}
     numbers = torch.rand(len(images), task.uniforms, generator=generator)
     captions = {} if task.text_tower is None else make_captions(task.text_tower.needs, len(images), seed=0)
@@ -113,7 +113,7 @@ def test_rotation_turns_by_quarters_and_names_the_turn(images: Tensor):
 
 
 def test_rotation_on_images_without_an_upright_stays_at_chance():
-    """Turned by any quarter, a centred disc is the same picture: whoever beats 1/4 reads a trace of the turning."""
+    """A centred disc looks the same after each quarter turn: an accuracy above 1/4 would reveal a trace of turning."""
     axis = torch.linspace(-1, 1, 16)
     radius = (axis[:, None] ** 2 + axis[None, :] ** 2).sqrt()
     sizes = torch.linspace(0.2, 1.0, 32)
@@ -140,12 +140,12 @@ def test_joint_embedding_s_energy_is_the_loss_s_own_energy_of_its_projections(im
 
 
 def test_moco_holds_the_first_view_against_the_teacher_s_second_and_a_queue(images: Tensor):
-    """He et al.'s algorithm 1 on what the task encoded, with a teacher that has already left its student."""
+    """He et al.'s algorithm 1 on the encoded views, with a teacher that differs from its student."""
     task = make("mocov2").train()
     for weight in task.teacher.parameters():
         weight.data.mul_(1.1)
     views = views_of(task, images)
-    past = make_step(32, seed=1, total=2)  # other images, since one does not meet its own old keys
+    past = make_step(32, seed=1, total=2)  # other images, since an image does not meet its own old keys
     task.after_step(past, task.compare(task(views), past).kept)
     queue = task.negatives.memory.held().clone()
     encoded = task(views)
@@ -184,7 +184,7 @@ def test_no_gradient_goes_to_what_asks_for_a_neighbour(images: Tensor):
     own = task.projected(encoded)
     assert not task._candidates(encoded, own, STEP)[
         0
-    ].anchors.requires_grad  # it stands in for its neighbour: there is none yet
+    ].anchors.requires_grad  # it is its own neighbour while the support set is empty
     task.after_step(STEP, task.compare(encoded, STEP).kept)
     assert not task._candidates(encoded, task.projected(encoded), STEP)[0].anchors.requires_grad
 
@@ -200,7 +200,7 @@ def test_nnclr_asks_the_neighbour_for_the_other_view(images: Tensor):
     neighbours = past[(torch.nn.functional.normalize(own, dim=1) @ past.T).argmax(1)]
     terms = []
     for asking, asked in ((slice(32), slice(32, 64)), (slice(32, 64), slice(32))):
-        logits = neighbours[asking] @ predicted[asked].T / 0.2  # (N, N): with N - 1 negatives, as in the paper
+        logits = neighbours[asking] @ predicted[asked].T / 0.2  # (N, N): N - 1 negatives, as in the paper
         terms.append(torch.nn.functional.cross_entropy(logits, torch.arange(32)))
     expected = torch.stack(terms).mean()
     assert task.compare(encoded, STEP).loss.item() == pytest.approx(expected.item(), rel=1e-5)

@@ -1,4 +1,4 @@
-"""Real films, where they are at hand: all of their frames can be read, and are what a player shows."""
+"""Real films, if they are available: all of their frames can be read."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from ssl_pipeline_plugins.sources.clips import Clips
 FILMS = ROOT.parent / "shared" / "data" / "clips"
 
 
-@pytest.mark.skipif(not FILMS.is_dir(), reason="the real films lie outside of the project")
+@pytest.mark.skipif(not FILMS.is_dir(), reason="needs the real films, which are not part of the project")
 def test_real_films_are_read_whole() -> None:
     images = Clips(path=str(FILMS), fps=2).open()
     assert not images.rejects

@@ -1,4 +1,4 @@
-"""Relative patch: each question is asked of the middle tile and the right neighbour."""
+"""Relative patch: each question compares the middle tile with one other tile."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def test_what_is_predicted_is_what_is_learned_from_tiles_in_the_middle_of_their_
     task = RelativePatch(small_encoder(0), 24, hidden_dim=16, jitter=0.25).eval()
     views = make_views(task, 4, 24)
     assert task.tiling.slack == 2
-    views[UNIFORMS][:] = 0.5  # the middle, and green
+    views[UNIFORMS][:] = 0.5  # the middle, in green
     expected = task._asked(task(views)["embeddings"]).softmax(dim=2)
     torch.testing.assert_close(task.predict(views["plain"][:, 0]), expected)
 

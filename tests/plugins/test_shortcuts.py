@@ -1,9 +1,10 @@
-"""Images that hold nothing but a shortcut: with its guard a task stays at chance, and without it does not.
+"""Images that contain only a shortcut: a task stays at chance with its guard against it, and not without.
 
-All images are drawn anew for each step and for the evaluation. Where nothing can be known the share of right answers is
-within 4 standard deviations of chance. For jigsaw that is the binomial's, of one question an image. Relative patch's is
-at most the binomial's of eight: given the middle tile, the others of such images are equally distributed and independent,
-so that whatever is answered to them is right in one of eight cases on average, and right answers exclude each other.
+Each step and the evaluation use new images. If nothing can be known, the share of correct answers is within 4 standard
+deviations of chance. For jigsaw this deviation is that of a binomial with one question per image. For relative patch it
+is at most that of a binomial with eight questions: given the middle tile, the other tiles of an image are independent
+and equally distributed, so that any answer is right in one of eight cases on average, and right answers exclude each
+other.
 """
 
 import itertools
@@ -27,14 +28,14 @@ from tests.plugins.shortcuts import Pixels, accuracy, deviation
 
 Name = Literal["jigsaw", "relative_patch"]
 IMAGES, PERMUTATIONS = 2000, 4
-SIZE: dict[Name, int] = {"jigsaw": 18, "relative_patch": 26}  # px, so that tiles with gaps lie inside cells without
+SIZE: dict[Name, int] = {"jigsaw": 18, "relative_patch": 26}  # px; tiles with gaps fit into cells without
 COUNT: dict[Name, int] = {"jigsaw": 2, "relative_patch": 3}  # n x n tiles
 CHANCE: dict[Name, float] = {"jigsaw": 1 / PERMUTATIONS, "relative_patch": 1 / 8}
 SIGMA: dict[Name, float] = {"jigsaw": deviation(PERMUTATIONS, IMAGES), "relative_patch": deviation(8, 8 * IMAGES)}
 
 
 def make(name: Name, small: bool = False, **options: Any) -> PretextTask:
-    """Around an encoder that hides nothing, or a small one that has to find what is to be found."""
+    """Build the task on an encoder that hides nothing, or on a small one that has to find the shortcut itself."""
     shares = {"gap": 0.25, "jitter": 0.125, **options}
     side = Tiling(SIZE[name], count=COUNT[name], gap=shares["gap"], jitter=shares["jitter"], channels="one").side
     torch.manual_seed(0)
@@ -49,13 +50,13 @@ def noise(name: Name, count: int, generator: torch.Generator) -> Tensor:
 
 
 def cells(name: Name) -> list[slice]:
-    """Rows, or columns, of the cells where there are no gaps."""
+    """Return the rows, which are also the columns, of the cells of a grid without gaps."""
     tiling = Tiling(SIZE[name], count=COUNT[name], gap=0.0, jitter=0.0, channels="one")
     return [slice(start, start + tiling.side) for start in tiling.corners[: tiling.count, 1].tolist()]
 
 
 def edges(name: Name, count: int, generator: torch.Generator) -> Tensor:
-    """Black and white noise, but what lies on both sides of an edge between cells is the same."""
+    """Return black and white noise in which the pixels on both sides of an edge between cells are equal."""
     images = noise(name, count, generator).round()
     for cell in cells(name)[1:]:
         images[..., cell.start] = images[..., cell.start - 1]
@@ -64,7 +65,7 @@ def edges(name: Name, count: int, generator: torch.Generator) -> Tensor:
 
 
 def aberration(name: Name, count: int, generator: torch.Generator) -> Tensor:
-    """Dots at random places; those of green lie 1 px farther out, and come in again at the other side of the cell."""
+    """Return random dots; in green they are shifted outwards by 1 px, and wrap around within their cell."""
     images = (noise(name, count, generator) < 0.1).float()
     middle = (COUNT[name] - 1) / 2
     for (row, rows), (column, columns) in itertools.product(enumerate(cells(name)), repeat=2):
@@ -74,7 +75,7 @@ def aberration(name: Name, count: int, generator: torch.Generator) -> Tensor:
 
 
 def brightness(name: Name, count: int, generator: torch.Generator) -> Tensor:
-    """Noise that is darker and weaker in each cell than in the one before."""
+    """Return noise that is darker and weaker from one cell to the next."""
     images = noise(name, count, generator)
     for (row, rows), (column, columns) in itertools.product(enumerate(cells(name)), repeat=2):
         images[:, :, rows, columns] *= 0.9 - 0.2 * row - 0.07 * column
@@ -105,7 +106,7 @@ TURN = {"rotation": {"p": 1.0, "degrees": 45}}
 
 
 def views(size: int, operations: dict[str, Any], count: int, generator: torch.Generator) -> Tensor:
-    """What the pipeline makes of canvases of the same size, white noise, each pixel black or white."""
+    """Return views that the pipeline makes of canvases of their size: white noise of black and white pixels."""
     maker = ViewMaker(Policy.model_validate({"size": size, **operations}))
     canvases = 255 * torch.randint(0, 2, (count, size, size, 3), generator=generator, dtype=torch.uint8)
     return maker(canvases, torch.rand(count, maker.parameter_count, generator=generator))
@@ -113,10 +114,10 @@ def views(size: int, operations: dict[str, Any], count: int, generator: torch.Ge
 
 @pytest.mark.parametrize("name", COUNT)
 def test_tiles_of_views_show_no_trace_of_borders_or_resampling(name: Name, monkeypatch: pytest.MonkeyPatch):
-    """A view's border is blurred otherwise than its inside, and a rotation, which is refused, blurs by the place."""
+    """Blur differs at the border of a view, and that of a rotation, which the tasks refuse, depends on the position."""
 
     def found(operations: dict[str, Any]) -> float:
-        task = make(name, small=name == "jigsaw")  # whichever finds more
+        task = make(name, small=name == "jigsaw")  # the encoder that finds more
         return accuracy(task, partial(views, SIZE[name], operations), 150, count=IMAGES)
 
     assert found(CROP | BLUR) == pytest.approx(CHANCE[name], abs=4 * SIGMA[name])

@@ -1,4 +1,4 @@
-"""Sources: digits, torchvision's data sets, and what is said about mistakes in their options."""
+"""Sources: digits, folders, archives, torchvision's data sets, and the messages about mistakes in their options."""
 
 import gzip
 import io
@@ -34,7 +34,7 @@ def open_source(name: str, options: dict[str, Any]) -> Images:
 
 @pytest.fixture
 def pile(tmp_path: Path) -> Path:
-    """Two classes of two images."""
+    """Two classes of two images each."""
     for number in range(4):
         path = tmp_path / "pile" / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,12 +161,12 @@ def test_mistakes_in_the_parameters_are_named_by_key(name: str, options: dict[st
 def test_messages_are_short_and_harmless_whatever_is_written(name: str, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError) as caught:
         open_source(name, options)
-    assert len(str(caught.value)) < 3000  # torchvision has a hundred data sets
+    assert len(str(caught.value)) < 3000  # torchvision has about a hundred data sets to list
     assert str(caught.value).replace("\n", "").isprintable()
 
 
 def write_mnist(root: Path) -> Path:
-    """MNIST's own files, with three training and two test images of 28 x 28."""
+    """Write three training and two test images of 28 x 28 in MNIST's own format."""
     raw = root / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for part, labels in {"train": [3, 1, 4], "t10k": [1, 5]}.items():

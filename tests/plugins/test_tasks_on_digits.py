@@ -1,4 +1,4 @@
-"""Tasks that ask questions learn to answer them of real digits, and answer them of digits that they have not seen."""
+"""Tasks that ask questions learn to answer them on real digits, and then on digits that they have not seen."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +20,7 @@ DIGITS = torch.tensor(load_digits().images, dtype=torch.float32)[:, None].expand
 
 
 def some(first: int, last: int, size: int, count: int, generator: torch.Generator) -> Tensor:
-    """Digits of a range, as views (N, 3, S, S)."""
+    """Return a range of digits as views (N, 3, S, S)."""
     chosen = torch.randint(first, last, (count,), generator=generator)
     return F.interpolate(DIGITS[chosen], size=size, mode="bilinear", align_corners=False)
 

@@ -1,4 +1,4 @@
-"""Joint embedding of neighbouring frames: whose views are whose, and which are no negatives of each other."""
+"""Joint embedding of neighbouring frames: which frame a view shows, and which views are not each other's negatives."""
 
 from dataclasses import replace
 
@@ -13,15 +13,15 @@ from ssl_pipeline_plugins.pretext.joint_embedding import JointEmbedding
 
 COUNT = 12
 IDS = make_ids(COUNT, 0)
-PLACES = torch.arange(COUNT) * 10  # one clip, a frame every ten ticks
+PLACES = torch.arange(COUNT) * 10  # one clip with a frame every ten ticks
 ORDER = IDS.argsort()
 NEAR = Near(IDS[ORDER], PLACES[ORDER], within=20)
-SECOND = (torch.arange(COUNT) + 2).clamp(max=COUNT - 1)  # the frame that each second view is of
+SECOND = (torch.arange(COUNT) + 2).clamp(max=COUNT - 1)  # the frame that each second view shows
 STEP = replace(make_step(COUNT), shown=torch.stack([IDS, IDS[SECOND]], dim=1), near=NEAR)
 
 
 class Own(InBatch):
-    """A strategy of an earlier version, which knows nothing of time."""
+    """A strategy written for an earlier version, which ignores time."""
 
     def select(self, candidates: Candidates) -> Negatives:
         return Negatives(candidates.keys, candidates.anchor_samples, candidates.key_samples)
@@ -29,7 +29,7 @@ class Own(InBatch):
 
 @pytest.mark.parametrize("strategy", [InBatch, Own])
 def test_a_view_of_another_frame_is_near_what_that_frame_is_near(strategy: type[InBatch]):
-    """NT-Xent by hand, over the pairs of views that are of frames more than twenty ticks apart."""
+    """NT-Xent by hand; negatives are views of frames more than twenty ticks apart."""
     task = task_of("simclr")
     assert isinstance(task, JointEmbedding)
     task.negatives = strategy()
@@ -43,7 +43,7 @@ def test_a_view_of_another_frame_is_near_what_that_frame_is_near(strategy: type[
     expected = (torch.logaddexp(positive, far.logsumexp(dim=1)) - positive).mean()
     assert found.loss.item() == pytest.approx(expected.item(), rel=1e-9)
     by_image = task.compare(encoded, replace(STEP, shown=None)).loss.item()
-    assert by_image != pytest.approx(expected.item(), rel=1e-4)  # the frames that views are of do matter
+    assert by_image != pytest.approx(expected.item(), rel=1e-4)  # it matters which frames the views show
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_view_of_another_frame_is_near_what_that_frame_is_near(strategy: type[
 def test_anchors_and_keys_are_known_by_the_frames_that_they_are_of(
     recipe: str, options: dict[str, object], expected: list[tuple[str, str]]
 ):
-    """0 and 1: the frames of global views; L: the sample's own, of which local views are."""
+    """Views are denoted by the frame that they show: 0 and 1 are those of global views, L is that of local views."""
     task = task_of(recipe, options=options)
     assert isinstance(task, JointEmbedding)
     encoded = task({kind: views.double() for kind, views in make_views(task, COUNT, 24).items()})

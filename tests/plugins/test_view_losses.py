@@ -1,4 +1,4 @@
-"""Losses without negatives against their papers' formulas in float64, and against lightly's."""
+"""Losses without negatives against their papers' formulas in float64, and against lightly."""
 
 import pytest
 import torch
@@ -96,9 +96,9 @@ def test_loss_and_gradient_are_lightly_s(name: str, pairs, same):
 
     leaves = pairs(40)
     peers = {
-        # its permutation of a batch that is whitened as a whole changes nothing
+        # lightly permutes the batch before it whitens it as a whole, which changes nothing
         "w_mse": lambda first, second: WMSELoss(8, w_size=40, track_running_stats=False)(torch.cat([first, second])),
-        # its EMPSSLLoss adds the rate, which the paper and the authors' code take off
+        # lightly's EMPSSLLoss adds the rate, which the paper and the authors' code subtract
         "coding_rate": lambda first, second: (
             50 * invariance_loss(unit(first, second)) - tcr_loss(unit(first, second), 0.3)
         ),
@@ -106,7 +106,7 @@ def test_loss_and_gradient_are_lightly_s(name: str, pairs, same):
         "barlow_twins": BarlowTwinsLoss(lambda_param=0.01),
         "vicreg": VICRegLoss(lambda_param=20.0, mu_param=30.0, nu_param=2.0),
     }
-    # lightly divides by another standard deviation beside another epsilon
+    # lightly divides by a different standard deviation with a different epsilon
     loss = WMSE() if name == "w_mse" else FORMULAS[name][0]
     same(loss(both(*leaves), both(*leaves), make_step()).loss, peers[name](*leaves), leaves, 1e-6)
 
@@ -119,7 +119,7 @@ def test_targets_are_constants_unless_asked_otherwise(pairs):
         assert (found is None) == stops
 
 
-@pytest.mark.parametrize("name", sorted(set(FORMULAS) - {"coding_rate"}))  # which takes all views at once
+@pytest.mark.parametrize("name", sorted(set(FORMULAS) - {"coding_rate"}))  # coding_rate takes all views at once
 def test_local_views_are_held_against_both_global_ones(name: str, pairs):
     loss = WMSE(shrinkage=0.1) if name == "w_mse" else FORMULAS[name][0]
     first, second = pairs(9)
@@ -132,7 +132,7 @@ def test_local_views_are_held_against_both_global_ones(name: str, pairs):
         assert found.loss.item() == pytest.approx(wanted.item())
         return
     terms = [(first, second), (first, local), (second, local)]
-    each = [loss(both(*term), both(*term), make_step()).loss for term in terms]  # of three views each is in two pairs
+    each = [loss(both(*term), both(*term), make_step()).loss for term in terms]  # each of three views is in two pairs
     assert found.loss.item() == pytest.approx((sum(each) / 3).item())
 
 
@@ -148,7 +148,7 @@ def test_targets_are_the_teacher_s_projections_or_the_views_own(options: dict[st
     ).train()
     with torch.no_grad():
         for weight in task.encoder.parameters():
-            weight.mul_(1.1)  # no longer what the teacher was copied from
+            weight.mul_(1.1)  # the teacher now differs from its student
     views = make_views(task, 12, 16)
     embeddings = task.encoder(views["global"].transpose(0, 1).flatten(0, 1))
     own = task.energy_head.projector(embeddings)
@@ -206,7 +206,7 @@ def test_values_out_of_range_are_refused(factory, options, message):
     ],
 )
 def test_a_term_that_no_longer_counts_is_named(loss, sound, broken, words):
-    """Of a loss of 20, with projections that vary along few directions."""
+    """With a loss of 20 and projections that vary along few directions only."""
     loss.fit_to(64)
     figures = {"loss": 20.0, "projection_rank": 3.0, "projection_std": 0.9, "variance": 0.1, "covariance": 0.5}
     assert loss.diagnose({**figures, **sound}) == []

@@ -1,4 +1,4 @@
-"""Shards of WebDataset: samples by their keys, captions, classes, splits; damaged and hostile .tar files."""
+"""WebDataset shards: samples by key, with captions, classes and splits; damaged and hostile .tar files."""
 
 import io
 import json
