@@ -1,4 +1,4 @@
-"""Models and projects that several files of tests begin with: each is made once, and each test has its own copy."""
+"""Models and projects shared by several test files; each is made once and copied for each test."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ Models = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    """A function of the layer that ships; gives a folder with `models/pretrain` and `models/export`, to be copied."""
+    """Return a function of the layer that ships; it returns a folder with `models/pretrain` and `models/export`."""
     made: dict[int | None, Path] = {}
 
     def of(layer: int | None = None) -> Path:
@@ -33,7 +33,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 
 @pytest.fixture
 def project(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The project before linear_eval, where the test runs."""
+    """The project before linear_eval; the test runs in its folder."""
     shutil.copytree(models(), tmp_path, dirs_exist_ok=True)
     write_project(tmp_path, clusters=QUICK_CLUSTERS)
     monkeypatch.chdir(tmp_path)
@@ -43,7 +43,7 @@ def project(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture(scope="session")
 def judged(models: Models, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The project after linear_eval, and what the stage printed; to be looked at."""
+    """The project after linear_eval and the output of the stage; no test may change it."""
     folder = tmp_path_factory.mktemp("judged")
     shutil.copytree(models(), folder, dirs_exist_ok=True)
     write_project(folder)
@@ -55,7 +55,7 @@ def judged(models: Models, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 @pytest.fixture
 def once_more(judged: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the project after linear_eval, where the test runs."""
+    """A copy of the project after linear_eval; the test runs in its folder."""
     shutil.copytree(judged[0], tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(study, "RANDOM_DRAWS", 2)
@@ -64,7 +64,7 @@ def once_more(judged: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.fixture(scope="session")
 def run() -> Iterator[Callable[..., str]]:
-    """A function that runs pretrain in a process of its own, under a patch that may kill it; gives what it said."""
+    """Return a function that runs pretrain in its own process, under a patch that may kill it, and returns output."""
     forking = [sys.executable, Path(__file__).with_name("forking.py")]
     with subprocess.Popen(
         forking, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -1,7 +1,7 @@
-"""A process that has imported what pretrain takes seconds to import, and runs the stage in forks of itself.
+"""A process that has made the slow imports of pretrain, and that runs the stage in forks of itself.
 
 Each line of its input names a project's folder, a patch and a file; the patch is executed before the stage, and the
-file receives what the stage says. It answers with the exit status, which is negative where a signal ended the fork.
+file receives the output of the stage. The process prints the exit status, which is negative if a signal ended the fork.
 """
 
 import json
@@ -24,4 +24,4 @@ for line in sys.stdin:
     os.dup2(file, 2)
     os.chdir(folder)
     exec(patch, {})
-    pretrain([])  # ends the fork
+    pretrain([])  # exits the fork

@@ -1,4 +1,4 @@
-"""A project that is ready for pretrain, on a few real digits, patches for the stage, and what it makes."""
+"""A project that is ready for pretrain, on a few real digits; patches for the stage, and its products."""
 
 from pathlib import Path
 from typing import Any
@@ -34,23 +34,23 @@ NO_GRAPH = (
     "from ssl_pipeline.deployment import learning\n"
     "learning.rehearse = learning.write_pretext_graph = lambda *_: None\n"
 )
-"""A patch that saves the seconds of each export where graphs are not what is looked at."""
+"""A patch that leaves out the export of graphs, which takes seconds, for tests of something else."""
 
 INTERRUPT = (
     f"{NO_GRAPH}from ssl_pipeline.training.run import Run\nreal = Run.step\n"
     "Run.step = lambda *a, **k: (os.kill(os.getpid(), signal.SIGINT), real(*a, **k))[1]"
 )
-"""A patch under which Ctrl-C comes during the first step."""
+"""A patch that interrupts the first step by Ctrl-C."""
 
 
 def leave_out_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same within this process."""
+    """Leave out the export of graphs in this process."""
     monkeypatch.setattr(learning, "write_pretext_graph", lambda *_: None)
     monkeypatch.setattr(learning, "rehearse", lambda *_: None)
 
 
 def prepare(folder: Path) -> Path:
-    """The project with the products of `ingest` and `augment`, ready for `pretrain`."""
+    """Make a project with the products of `ingest` and `augment`, ready for `pretrain`."""
     copy_project(folder)
     change(folder, pretrain=SMALL)
     store = folder / "data" / "ingested" / "store"
@@ -61,7 +61,7 @@ def prepare(folder: Path) -> Path:
 
 
 def _write_store(store: Path) -> None:
-    """48 digits to learn from, 16 for either other split, and what stands for their labels."""
+    """Write 48 digits for training, 16 for each of the other splits, and a file in place of their labels."""
     images, labels = digit_images(80), load_digits().target
     for name, rows in {"train": range(48), "val": range(48, 64), "test": range(64, 80)}.items():
         ids = np.sort(hash64("digit", np.array(rows)))
@@ -72,7 +72,7 @@ def _write_store(store: Path) -> None:
 
 
 def in_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
-    """The command within this process: its exit status and what it said."""
+    """Run the command in this process; return its exit status and its output."""
     monkeypatch.chdir(folder)
     result = CliRunner().invoke(pretrain, [])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
@@ -80,7 +80,7 @@ def in_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]
 
 
 def products(folder: Path) -> dict[str, str]:
-    """Relative path -> SHA-256 of every file that the stage makes, but for the graph."""
+    """Return relative path -> SHA-256 for every product of the stage except the graph."""
     roots = (folder / "models" / "pretrain", folder / "reports" / "pretrain")
     files = (path for root in roots for path in root.rglob("*") if path.is_file() and path.suffix != ".onnx")
     return {str(path.relative_to(folder)): sha256(path) for path in files}

@@ -1,4 +1,4 @@
-"""A small project of real digits, with a network as initialised: what linear_eval and finetune read, and how they run."""
+"""A small project of real digits with an untrained network: inputs of linear_eval and finetune, and how to run them."""
 
 import json
 from pathlib import Path
@@ -41,16 +41,16 @@ STORE, REPORTS = Path("data/ingested/store"), Path("reports/linear_eval")
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 POLICIES = Policies(seed=0, views={"plain": Policy(size=8)})
 QUICK_CLUSTERS = {"images": 40, "runs": 2, "view": "plain"}
-"""The settings of clusters where these are not what is looked at."""
+"""Quick settings of clusters, for tests of something else."""
 
 
 def write_store(store: Path, relabel: Relabel) -> None:
-    """Digits in three splits; `relabel` gives the names of a split's classes, "" for none."""
+    """Write digits in three splits; `relabel` returns the class names of a split, with "" for no label."""
     digits_store(store, SIZES, relabel)
 
 
 def write_models(root: Path, layer: int | None = None) -> None:
-    """models/pretrain and models/export/backbone.onnx, cut at a layer, of a network that has learned nothing."""
+    """Write models/pretrain and models/export/backbone.onnx, cut at a layer, of an untrained network."""
     encoder = build_encoder(load_registry(), BACKBONE, MEAN, STD, 0, 8).eval()
     card = model_card(embedding_dim=encoder.embedding_dim, params_sha256="0123", seedless_sha256="4567")
     (root / "models/pretrain").mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def write_models(root: Path, layer: int | None = None) -> None:
 
 
 def write_project(root: Path, **changes: object) -> None:
-    """All else that linear_eval reads: params.yaml with changes to its section, the store and the policies."""
+    """Write the other inputs of linear_eval: params.yaml with changes to its section, the store and the policies."""
     params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
     params["linear_eval"] |= {"strengths": [0.01, 1.0], "bootstrap": 100} | changes
     (root / "params.yaml").write_text(yaml.safe_dump(params))
@@ -70,7 +70,7 @@ def write_project(root: Path, **changes: object) -> None:
 
 
 def run_stage(stage: click.Command, status: int = 0) -> Result:
-    """Run a stage in this process and folder; it ends with a status."""
+    """Run a stage in this process and folder; check its exit status."""
     result = CliRunner().invoke(stage, [], catch_exceptions=False)
     assert result.exit_code == status, result.output
     return result

@@ -1,4 +1,4 @@
-"""The stage `augment`: views as data, graphs and a picture, from a store that another stage made."""
+"""The stage `augment` turns views into data, graphs and a picture, from a store that another stage wrote."""
 
 import json
 import shutil
@@ -31,9 +31,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
     images = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
     write_split(STORE / "train", np.arange(20, dtype=np.uint64), [images], 16)
     params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
-    params["augment"]["views"] = {
-        "global": {"size": 12, "horizontal_flip": {"p": 0.5}}
-    }  # one graph to export, a small one
+    params["augment"]["views"] = {"global": {"size": 12, "horizontal_flip": {"p": 0.5}}}  # one small graph to export
     params["linear_eval"]["clusters"]["view"] = params["finetune"]["view"] = "global"
 
     def run(later: dict[str, dict[str, Any]] | None = None, **changes: Any) -> Result:
@@ -46,7 +44,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
 
 @pytest.fixture
 def without_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves out the export of views, seconds each, where policies are what is looked at."""
+    """Leave out the export of views, which takes seconds each, for tests of policies."""
     monkeypatch.setattr(view_graph, "export_views", lambda policy, canvas, path, *_: None)
 
 
@@ -66,7 +64,7 @@ def test_products_are_whole_and_the_same_each_time(
     policies = read_policies(AUGMENTED / "policy.json")
     assert (policies.seed, list(policies.views)) == (3, ["global"])
     with monkeypatch.context() as patch:
-        patch.setenv(traces.FOLDER, "")  # traced again
+        patch.setenv(traces.FOLDER, "")  # forces a new trace
         assert project(seed=3).exit_code == 0
     assert contents(AUGMENTED) == first
     assert project(seed=4).exit_code == 0
@@ -83,7 +81,7 @@ def test_views_left_to_the_recipe_are_written_out(project: Callable[..., Result]
     assert result.exit_code == 0, result.output
     views = read_policies(AUGMENTED / "policy.json").views
     assert list(views) == ["global", "plain"]
-    assert (views["plain"].size, views["plain"].horizontal_flip) == (32, None)  # as the recipe has them alone
+    assert (views["plain"].size, views["plain"].horizontal_flip) == (32, None)  # only the recipe has these values
     result = project({**recipe, **plain, "finetune": {"view": "plane"}}, views="recipe")
     assert result.exit_code == 2
     assert "finetune.view: no such kind in augment.views: 'plane'. Did you mean 'plain'?" in result.stderr
@@ -115,7 +113,7 @@ def test_each_policy_of_a_list_has_a_graph(project: Callable[..., Result]) -> No
 
 
 def test_without_a_store_it_says_which_stage_makes_one(project: Callable[..., Result]) -> None:
-    """Also where an earlier version left one in another place, with policies that held the framing."""
+    """Even if an earlier version left a store elsewhere, with policies that included the framing."""
     old = AUGMENTED / "store"
     AUGMENTED.mkdir()
     shutil.move(STORE, old)

@@ -1,4 +1,4 @@
-"""The stage bundle: it gathers what the other stages have left, and its bundle proves itself."""
+"""The stage bundle gathers the products of the other stages, and its bundle verifies itself."""
 
 import shutil
 import subprocess
@@ -28,7 +28,7 @@ BUNDLE = Path("models/bundle")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small project with a backbone, and no probe and no classifier."""
+    """A small project with a backbone, but without a probe or a classifier."""
     root = tmp_path_factory.mktemp("project")
     shutil.copy(PARAMS, root)
     said = told(write_models(root, classes=()), labelled=False)
@@ -44,7 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, in which we are."""
+    """A copy of the project in the current folder."""
     shutil.copytree(made, tmp_path / "project")
     monkeypatch.chdir(tmp_path / "project")
     return tmp_path / "project"
@@ -108,7 +108,7 @@ def test_new_images_are_compared_with_those_of_validation_alone(project: Path):
     run_stage(bundle)
     reference = Reference.read(BUNDLE / "drift.npz")
     assert (len(reference.rows), reference.about["canvas"]) == (SIZES["val"], 8)
-    digits_store(STORE, SIZES | {"test": 1})  # images of the test are not looked at
+    digits_store(STORE, SIZES | {"test": 1})  # test images are ignored
     write_framing(STORE, Framing(8, "squash", (255, 255, 255)))
     again = reference_in(STORE, BUNDLE / "backbone.onnx")
     assert again is not None

@@ -1,4 +1,4 @@
-"""`check`: one line for each check, all mistakes at once, and nothing written; ingest refuses the same."""
+"""`check` prints one line per check, reports all mistakes at once and writes nothing; ingest refuses the same."""
 
 import dataclasses
 import functools
@@ -123,7 +123,7 @@ def test_an_unknown_name_is_refused_as_a_stage_refuses_it(project: Callable[...,
     done = project(pretrain={"loss": {"name": "info_nec"}})
     assert done.exit_code == 2
     assert "plugins  refused: pretrain.loss: unknown name 'info_nec'. Did you mean 'info_nce'?" in done.output
-    assert done.output.count("info_nec") == 1  # method comes to the same mistake
+    assert done.output.count("info_nec") == 1  # the method check would find it again
 
 
 def test_options_of_plugins_are_refused_as_such_and_all_at_once(project: Callable[..., Result]) -> None:
@@ -132,7 +132,7 @@ def test_options_of_plugins_are_refused_as_such_and_all_at_once(project: Callabl
     )
     assert done.exit_code == 2
     assert "plugins  refused: pretrain.loss.temp" in done.output
-    assert done.output.count("temprature") == done.output.count("depht") == 1  # method comes to the same mistake
+    assert done.output.count("temprature") == done.output.count("depht") == 1  # the method check would find both again
     assert not any(line.startswith("method") for line in done.output.splitlines())
 
 
@@ -195,7 +195,7 @@ def test_a_batch_that_does_not_fit_is_told_with_the_micro_batch_that_does(
 ) -> None:
     small = dataclasses.replace(look_around(), device="cpu", memory=1_050_000_000)
     monkeypatch.setattr("ssl_pipeline.planning.machine.look_around", lambda: small)
-    heavy = functools.partial(proposal.estimate_all, measure=lambda *_: Speed(1000.0, 4e6))  # 6 MB at the peak
+    heavy = functools.partial(proposal.estimate_all, measure=lambda *_: Speed(1000.0, 4e6))  # 6 MB per image at peak
     monkeypatch.setattr(proposal, "estimate_all", heavy)
     assert "pretrain may need more memory than this machine has: set pretrain.micro_batch: 64." in project().output
     told = project(pretrain={"micro_batch": 4}).output

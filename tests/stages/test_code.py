@@ -1,4 +1,4 @@
-"""Which code linear_eval depends on where rivals are other runs' encoders."""
+"""The code that a stage depends on, in particular if rivals are the encoders of other runs."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_the_backbone_that_another_run_s_card_names_is_code_of_linear_eval(
 
     renamed = card.model_copy(update={"backbone": Choice(name="timm/test_vit")})
     write_product(other / "model.json", renamed.model_dump(mode="json"))
-    assert "changed code in linear_eval (" in refresh(config)  # though params.yaml is as it was
+    assert "changed code in linear_eval (" in refresh(config)  # though params.yaml is unchanged
     assert "ssl_pipeline_plugins.backbones.timm" in code_of("linear_eval")
     assert "ssl_pipeline_plugins.backbones.torchvision" not in code_of("linear_eval")
 
@@ -71,7 +71,7 @@ def test_where_nothing_has_changed_no_source_is_read_for_its_imports(tmp_path: P
 def test_pretrain_depends_on_the_files_of_its_teacher_and_on_its_backbone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Of the file, where a graph's weights lie beside it, and of no other stage."""
+    """It depends on the teacher's file, including weights stored beside a graph; no other stage does."""
     monkeypatch.chdir(tmp_path)
     Path("theirs.safetensors").write_bytes(b"weights")
     config = load(ROOT / "params.yaml")

@@ -1,4 +1,4 @@
-"""The stage as a command, on a small store of real digits and an exported backbone."""
+"""The stage curate as a command, on a small store of real digits and an exported backbone."""
 
 import csv
 import json
@@ -48,8 +48,8 @@ def test_a_line_for_each_image_of_all_splits():
     assert all(0 <= float(row["own_label_probability"]) <= 1 for row in rows)
     assert details()["label_errors"]["probe_accuracy"] > 0.6
     assert sum(row["suspected_label"] != "" for row in rows) == details()["label_errors"]["suspected"]
-    assert details()["label_next"] == {"by": "random", "typical": 0, "paths": []}  # all have a label
-    assert details()["shortcuts"] == {}  # all files are of one size, and lie in one folder
+    assert details()["label_next"] == {"by": "random", "typical": 0, "paths": []}  # all images have a label
+    assert details()["shortcuts"] == {}  # all files have the same size and are in one folder
     scores = [float(row["outlier_score"]) for row in rows]
     first = details()["outliers"]["listed"][0]
     assert first["path"] == rows[int(np.argmax(scores))]["path"]

@@ -1,4 +1,4 @@
-"""A product that is damaged between stages is told by its name and stage; nothing is computed from it."""
+"""A product that is damaged between stages is reported with its name and its stage, and nothing is computed from it."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -56,7 +56,7 @@ def project(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 )
 def test_one_flipped_bit_is_told_and_nothing_is_made_of_it(reader: click.Command, product: str, maker: str):
     content = bytearray(Path(product).read_bytes())
-    content[-3] ^= 1  # near the end: the file still opens, and only its values are others
+    content[-3] ^= 1  # near the end: the file still opens, and only values differ
     Path(product).write_bytes(content)
     done = CliRunner().invoke(reader, [])
     assert done.exit_code == 1

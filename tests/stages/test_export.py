@@ -1,4 +1,4 @@
-"""The stage export: its products, whole or not there, and what it says when it cannot make them."""
+"""The stage export: its products are complete or absent, and it says why it cannot make them."""
 
 import contextlib
 import json
@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project's folder after ingest, augment and pretrain, so to speak, and export."""
+    """The folder of a project after export; the products of the earlier stages are made directly."""
     folder = tmp_path_factory.mktemp("project")
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["pretrain"]["backbone"]["depth"] = 8
@@ -58,7 +58,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     described = {"backbone": config.pretrain.backbone, "recipe": recipe, "embedding_dim": encoder.embedding_dim}
     card = model_card(**described, size=16, params_sha256="0123")
     task = build_task(registry, recipe, encoder, 0, 16).train()
-    with torch.no_grad():  # gives batch normalisation its statistics
+    with torch.no_grad():  # updates the statistics of batch norms
         seen = torch.from_numpy(images[:128]).permute(0, 3, 1, 2)[:, None].repeat(1, 2, 1, 1, 1) / 255
         for _ in range(20):
             task({"global": seen})
@@ -71,13 +71,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(made: Path, tmp_path: Path) -> Path:
-    """A copy that has not been exported."""
+    """A copy of the project before export."""
     return unexported(made, tmp_path / "project")
 
 
 @pytest.fixture(scope="module")
 def headless(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same of an encoder without an energy of its own that was shown luminance alone: layer 1 and a map ship."""
+    """A project whose encoder has no trained energy and sees only luminance; layer 1 and a map of it ship."""
     folder = unexported(made, tmp_path_factory.mktemp("headless") / "project")
     rotation = {"name": "rotation", "pretext_task": {"name": "rotation"}}
     card = folder / "models/pretrain/model.json"
@@ -155,7 +155,7 @@ def test_the_graphs_run_with_onnxruntime_alone(made: Path):
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         (output,) = session.run(None, dict.fromkeys(inputs, photograph))
         assert output.shape == shape
-    assert output[0] == pytest.approx(-1 / 0.2, abs=1e-4)  # an image with itself: cosine 1, over the temperature
+    assert output[0] == pytest.approx(-1 / 0.2, abs=1e-4)  # an image with itself: cosine 1, divided by the temperature
 
 
 def set_export(project: Path, **values: Any) -> None:
@@ -165,7 +165,7 @@ def set_export(project: Path, **values: Any) -> None:
 
 
 def export(project: Path) -> str:
-    """Run the stage in a project; return what it said."""
+    """Run the stage in a project; return its output."""
     with contextlib.chdir(project):
         done = CliRunner().invoke(ssl_pipeline_stages.export.export, [], catch_exceptions=False)
     assert done.exit_code == 0, done.output
@@ -184,7 +184,7 @@ def test_another_process_writes_the_same_variants(made: Path, project: Path):
 
 
 def test_a_variant_that_fails_the_gate_stops_the_stage_and_leaves_no_file(made, project, monkeypatch):
-    def as_before(folder: Path, *_: object) -> Any:  # graphs that have been written and proved
+    def as_before(folder: Path, *_: object) -> Any:  # for graphs that have been written and proved
         shutil.copytree(made / "models/export", folder, dirs_exist_ok=True)
         return json.loads((made / "reports/export/details.json").read_text())
 
@@ -219,7 +219,7 @@ def test_an_encoder_that_was_shown_luminance_alone_ships_so(made: Path, headless
     colours = load_sample_image("china.jpg")[None, :64, :64].copy()
     grey = (255 * luminance(torch.from_numpy(colours).movedim(-1, 1) / 255)).round().byte().movedim(1, -1)
     grey = grey.expand(-1, -1, -1, 3).numpy()
-    np.testing.assert_allclose(run(session, colours), run(session, grey), atol=1e-3)  # greys of 8 bits are rounded
+    np.testing.assert_allclose(run(session, colours), run(session, grey), atol=1e-3)  # 8-bit greys are rounded
     in_colour = open_session(made / "models/export/backbone.onnx")
     assert np.abs(run(in_colour, colours) - run(in_colour, grey)).max() > 0.01
 
@@ -289,7 +289,7 @@ def test_a_stage_that_has_not_run_is_named(project: Path, missing: str, stage: s
 
 
 def refused(project: Path, *words: str, status: int = 1) -> None:
-    """The stage fails in one message, and leaves no product."""
+    """Check that the stage fails with one message and leaves no product."""
     with contextlib.chdir(project):
         done = CliRunner().invoke(ssl_pipeline_stages.export.export, [])
     assert done.exit_code == status

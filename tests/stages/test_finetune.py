@@ -1,4 +1,4 @@
-"""The stage as a command, on a small store of real digits and an encoder that has learned nothing."""
+"""The stage finetune as a command, on a small store of real digits and an untrained encoder."""
 
 import contextlib
 import csv
@@ -42,7 +42,7 @@ def write_store(relabel: Relabel) -> None:
 
 
 def prepare(folder: Path, models: Path) -> None:
-    """Make a folder the project before the stage."""
+    """Turn a folder into the project before the stage."""
     shutil.copytree(models, folder, dirs_exist_ok=True)
     with contextlib.chdir(folder):
         configure()
@@ -52,7 +52,7 @@ def prepare(folder: Path, models: Path) -> None:
 
 @pytest.fixture(scope="module")
 def prepared(models: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project before the stage."""
+    """The project before the stage finetune."""
     folder = tmp_path_factory.mktemp("prepared")
     prepare(folder, models())
     return folder
@@ -67,7 +67,7 @@ def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture(scope="module")
 def tuned(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The project after the stage, and what the stage printed; to be looked at."""
+    """The project after the stage, and the output of the stage; no test may change it."""
     folder = tmp_path_factory.mktemp("tuned")
     shutil.copytree(prepared, folder, dirs_exist_ok=True)
     with contextlib.chdir(folder):
@@ -76,7 +76,7 @@ def tuned(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
 @pytest.fixture(scope="module")
 def varied(models: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The same where layer 2 ships, with an encoder of another seed; to be looked at."""
+    """The project after the stage, with layer 2 shipping and an encoder of another seed; no test may change it."""
     folder = tmp_path_factory.mktemp("varied")
     prepare(folder, models(2))
     with contextlib.chdir(folder):
@@ -85,7 +85,7 @@ def varied(models: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
         Path("encoders/seed1").mkdir(parents=True)
         save_model(Path("encoders/seed1"), other, None, card.model_copy(update={"seed": 1}))
         configure(encoders=["encoders/seed1"], budgets=[1])
-        return folder, tune().output  # the proof of the classifier included
+        return folder, tune().output  # includes the proof of the classifier
 
 
 def configure(**changes: object) -> None:
@@ -177,7 +177,7 @@ def test_a_run_that_is_interrupted_leaves_model_and_reports_of_the_last_one(monk
     train, proved = Learner._train, []
 
     def training(*given: Any, **options: Any) -> Any:
-        if proved:  # the classifier is there, and other models are still trained
+        if proved:  # the classifier is written, and other models are still to be trained
             raise KeyboardInterrupt
         return train(*given, **options)
 
@@ -213,7 +213,7 @@ def test_where_nothing_can_be_compared_one_line_says_why_and_the_pipeline_goes_o
     assert reason in json.loads((MODELS / "no_classifier.json").read_text())["reason"]
     assert (REPORTS / "verdict.txt").read_text() == output
     assert len((REPORTS / "label_budget.csv").read_text().splitlines()) == 1
-    assert (REPORTS / "pictures" / "no_pictures.txt").read_text() == output  # dvc warns of a folder without a file
+    assert (REPORTS / "pictures" / "no_pictures.txt").read_text() == output  # dvc warns of a folder without files
 
 
 @pytest.mark.usefixtures("project")

@@ -1,4 +1,4 @@
-"""What every command tells its user, and what it leaves to Python's traceback."""
+"""What every command tells its user, and which errors keep Python's traceback."""
 
 import errno
 

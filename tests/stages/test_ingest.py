@@ -1,4 +1,4 @@
-"""The stage `ingest`: all its products, twice the same, and one clear message for each mistake."""
+"""The stage `ingest`: all its products, equal in two runs, and one clear message for each mistake."""
 
 import shutil
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def write_digits(root: Path, number: int) -> dict[str, str]:
-    """Digits in class folders, some of them in an unlabelled pool."""
+    """Write digits in class folders, and some of them in an unlabelled pool."""
     data = load_digits()
     for index in range(number):
         folder = root / ("unlabelled" if index % 4 == 0 else str(data.target[index]))
@@ -84,7 +84,7 @@ def test_products_are_whole_and_the_same_each_time(project: Callable[..., Result
     assert len(open_split(Path("data/ingested/store"), "train")) == counts["train"]
     assert "rejected 1" in result.stderr
     assert "1 file is rejected (1 not an image): see rejects.csv." in result.stderr
-    assert sorted(path.name for path in Path("data").iterdir()) == ["ingested"]  # nothing temporary stays
+    assert sorted(path.name for path in Path("data").iterdir()) == ["ingested"]  # no temporary files remain
 
     assert project(source=source).exit_code == 0
     assert contents(Path("data")) == first
@@ -111,7 +111,7 @@ def test_data_that_is_refused_leaves_the_last_products(project: Callable[..., Re
 def test_what_torchvision_has_to_download_again_is_there_before_it_is_compared(
     project: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a clone that pulled the inventory, and changes the canvas."""
+    """This happens in a clone that has pulled the inventory but not the images, after a change of the canvas."""
 
     def download(source: Torchvision) -> Images:
         Path(source.path).mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""ingest by two ranks: the bytes of one, and whatever ends one of them leaves nothing half-written."""
+"""Two ranks of ingest write the same bytes as one, and no half-written product remains if one of them dies."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def test_two_ranks_write_the_bytes_of_one_also_after_one_of_them_has_died(
     assert second.returncode == -9
     assert result.exit_code == 1
     assert result.stderr.startswith("error: Another process of this run has ended early; its output")
-    assert (contents(Path("data")), contents(Path("reports"))) == expected  # those of the last run
+    assert (contents(Path("data")), contents(Path("reports"))) == expected  # those of the previous run
     shares = [len(path.read_bytes().splitlines()) for path in sorted(Path(".work").glob("ingest/*/outcomes-*"))]
     assert shares == [61, 20]
 

@@ -1,4 +1,4 @@
-"""`init`: a project that needs no edit, and for each mistake its sentence, with nothing written."""
+"""`init` makes a project that needs no edits, and reports each mistake in a sentence without writing anything."""
 
 import functools
 import os
@@ -33,7 +33,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that is not measured."""
+    """Replace the measurement of the machine."""
     measured = functools.partial(fitting.propose, measure=lambda *_: Speed(1000.0, 1e5))
     monkeypatch.setattr(fitting, "propose", measured)
 

@@ -1,4 +1,4 @@
-"""The stage as a command, on a small store of real digits and an exported backbone."""
+"""The stage linear_eval as a command, on a small store of real digits and an exported backbone."""
 
 import csv
 import json
@@ -31,7 +31,7 @@ def relabelled(relabel: Relabel) -> str:
 
 @pytest.fixture
 def output(judged: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """What the stage printed in the finished project, where the test runs; to be looked at."""
+    """Output of the stage in the finished project, which is the current folder; no test may change it."""
     monkeypatch.chdir(judged[0])
     return judged[1]
 
@@ -47,7 +47,7 @@ def test_the_figures_are_those_of_the_predictions_and_the_shipped_file_makes_the
     classes, labels, _ = read_labels(STORE, "test")
     assert actual == [classes[label] for label in labels]
     assert found["accuracy"] == pytest.approx(accuracy_score(actual, predicted))
-    assert found["negatives"] == {}  # the recipe has none
+    assert found["negatives"] == {}  # the recipe has no negatives
     assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(actual, predicted))
     with (REPORTS / "recalls.csv").open() as file:
         recalls = {row["class"]: float(row["recall"]) for row in csv.DictReader(file)}
@@ -82,7 +82,7 @@ def test_everything_stands_beside_the_probe(output: str):
         assert found[name]["converged"] is True
     assert found["raw_pixels"]["accuracy"] > 0.8
     assert found["random_encoder"]["best_of"] == found["random_encoder_uncalibrated"]["best_of"] == 2
-    # the pretrained model is itself a network as initialised, with the first of the seeds
+    # the pretrained model is itself an untrained network, with the first of the seeds
     assert found["gain_over_random_encoder_uncalibrated"]["accuracy"] <= 0
     lines = [line.split("%")[0].rstrip("0123456789.").strip() for line in output.splitlines()[1:]]
     assert lines[:5] == [*(name.replace("_", " ") for name in baselines), "kNN on the backbone's embeddings"]
@@ -95,7 +95,7 @@ def test_everything_stands_beside_the_probe(output: str):
 
 def test_clusters_are_told_drawn_and_tabled(output: str):
     found = metrics()["clusters"]
-    assert (found["images"], found["labelled"], found["view"]) == (260, 260, "plain")  # train and validation, no more
+    assert (found["images"], found["labelled"], found["view"]) == (260, 260, "plain")  # training and validation only
     with (REPORTS / "clusters.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["k"]) for row in rows][-1] == 40
@@ -104,7 +104,7 @@ def test_clusters_are_told_drawn_and_tabled(output: str):
     assert float(best["homogeneity"]) == found["at_k_star"]["homogeneity"]
     assert found["energy"]["intra"]["mean"] < found["energy"]["inter"]["mean"]
     assert 0.5 < found["energy"]["auroc"] < 1
-    assert found["verdict"] == "under-clustered"  # a network as initialised tells some digits apart, and not all
+    assert found["verdict"] == "under-clustered"  # an untrained network separates some digits, but not all
     assert "linear_eval: clusters are under-clustered" in output
     assert {path.name for path in (REPORTS / "pictures").iterdir()} == {"confusion.png", "clusters.png"}
 
@@ -151,7 +151,7 @@ def test_twice_the_same_bytes():
     ("label", "classes", "reason"), [("", 0, "no training image has a label"), ("digit 3", 1, "name only 'digit 3'")]
 )
 def test_without_labels_to_tell_apart_the_pipeline_goes_on(judged, label, classes, reason):
-    shutil.copytree(judged[0] / "models", "models", dirs_exist_ok=True)  # a probe from before must not stay
+    shutil.copytree(judged[0] / "models", "models", dirs_exist_ok=True)  # an old probe must be removed
     output = relabelled(lambda split, labels: [label] * len(labels))
     assert output.count("\n") == 2
     assert "no verdict: fewer than two classes have labels" in output
@@ -174,7 +174,7 @@ def test_without_labels_to_tell_apart_the_pipeline_goes_on(judged, label, classe
 
 @pytest.mark.usefixtures("project")
 def test_labels_few_and_uneven():
-    """A pool with few labels, a class that only the test knows, one that only validation knows."""
+    """The pool has few labels; one class occurs only in the test split, and another is missing from training."""
 
     def few(split: str, labels: npt.NDArray[np.int64]) -> list[str]:
         names = as_they_are(split, labels)
@@ -227,7 +227,7 @@ def test_a_run_that_is_interrupted_while_it_writes_leaves_probe_and_reports_of_t
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(report, "write_json", interrupted)  # when tables and pictures are written
+    monkeypatch.setattr(report, "write_json", interrupted)  # while tables and pictures are written
     evaluate(status=130)
     left = [path for parent in ("models", "reports") for path in Path(parent).glob("*linear_eval*/**/*.*")]
     assert [path.name for path in left] == ["of_the_last_run.txt"] * 2

@@ -1,4 +1,4 @@
-"""linear_eval where a middle layer ships, and what it says of the others."""
+"""linear_eval with a middle layer that ships, and its findings on the other layers."""
 
 import shutil
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from tests.stages.small_project import (
 
 @pytest.fixture(scope="module")
 def middle(models: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The project after linear_eval, where layer 2 ships, and what the stage printed."""
+    """The project after linear_eval if layer 2 ships, and the output of the stage."""
     folder = tmp_path_factory.mktemp("middle")
     shutil.copytree(models(2), folder, dirs_exist_ok=True)
     write_project(folder, clusters=QUICK_CLUSTERS)
@@ -34,7 +34,7 @@ def middle(models: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(autouse=True)
 def elsewhere(middle: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A copy of that project, where the test runs."""
+    """A copy of that project, which is the current folder."""
     shutil.copytree(middle[0], tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(study, "RANDOM_DRAWS", 1)
@@ -42,12 +42,12 @@ def elsewhere(middle: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_all_that_is_measured_is_of_the_layer_that_ships(middle: tuple[Path, str]):
     found, output = metrics(), middle[1]
-    # the pretrained encoder is itself the random one of seed 0: the same layer of both has the same accuracy
+    # the pretrained encoder equals the random one of seed 0, so that the same layer of both has the same accuracy
     assert found["gain_over_random_encoder_uncalibrated"]["accuracy"] == 0.0
     accuracies = {one["layer"]: one["validation_accuracy"] for one in found["layers"]}
     assert list(accuracies) == [1, 2, 3, "last"]
     assert [one["dim"] for one in found["layers"]] == [4, 8, 16, 16]
-    assert accuracies[2] == pytest.approx(found["validation_accuracy"], abs=1 / 60)  # torch's, and the file's
+    assert accuracies[2] == pytest.approx(found["validation_accuracy"], abs=1 / 60)  # of torch, and of the file
     assert accuracies[3] == accuracies["last"]
     assert accuracies[found["best_layer"]] == max(accuracies.values())
     (line,) = [line for line in output.splitlines() if "on validation (" in line]

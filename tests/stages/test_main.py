@@ -1,4 +1,4 @@
-"""The command `ssl-pipeline`: what it lists, whose commands it runs, and what it says of those that there are not."""
+"""The command `ssl-pipeline` lists its commands, runs those of plugins, and explains unknown ones."""
 
 import os
 import subprocess

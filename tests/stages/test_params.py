@@ -1,4 +1,4 @@
-"""A project that was begun before a stage was there is told what to add."""
+"""In a project begun before a stage existed, the message says what to add to its files."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ NEW = ("curate", "report", "bundle")
 
 
 def older(folder: Path, *without: str) -> Path:
-    """The two files of a project, as they were before some stages."""
+    """Write the two files of a project as they were before some stages existed."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     for path, content in (("params.yaml", params), ("dvc.yaml", {"stages": stages})):
@@ -28,7 +28,7 @@ def older(folder: Path, *without: str) -> Path:
 
 
 def added(message: str, heading: str) -> str:
-    """What a message says to add below one of its lines."""
+    """Return what a message says to add below one of its lines."""
     lines = message.splitlines()
     start = next(number for number, line in enumerate(lines) if heading in line) + 1
     end = next((number for number in range(start, len(lines)) if "Add to " in lines[number]), len(lines))

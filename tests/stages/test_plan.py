@@ -1,4 +1,4 @@
-"""`plan`, on folders of real digits: what it says and writes, and what it says of images that it cannot use."""
+"""`plan` on folders of real digits: its output, what it writes, and what it does about unusable images."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ PARAMS = Path(__file__).parents[2] / "params.yaml"
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with params.yaml, in which the test runs."""
+    """A folder with params.yaml, which is the current folder."""
     (tmp_path / "params.yaml").write_text(PARAMS.read_text())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(costs, "TRIAL_SECONDS", 0.01)

@@ -1,4 +1,4 @@
-"""`plan` and `init` with weights to start from: what they write, what `check` says of it, and what is refused."""
+"""`plan` and `init` with initial weights: what they write, whether `check` passes it, and what is refused."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from tests.stages.test_plan import PARAMS, write_digits
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with params.yaml, images and weights, in which the test runs."""
+    """A folder with params.yaml, images and weights, which is the current folder."""
     (tmp_path / "params.yaml").write_text(PARAMS.read_text())
     write_digits(tmp_path / "scans", 30)
     torch.manual_seed(0)
@@ -41,12 +41,12 @@ def test_a_planned_start_is_written_and_passes_the_check(project: Path):
     done = CliRunner().invoke(plan, arguments)
     assert done.exit_code == 0, done.output
     section = load(project / "params.yaml").pretrain
-    assert (section.init, section.epochs) == ("weights.safetensors", 0)  # of thirty images
+    assert (section.init, section.epochs) == ("weights.safetensors", 0)  # for thirty images
     assert section.backbone.name == "torchvision/resnet18"  # type: ignore[union-attr]
     checked = CliRunner().invoke(check, [])
     assert checked.exit_code == 0, checked.output
-    assert "left out" not in done.output + checked.output  # pretrain says it
-    again = CliRunner().invoke(plan, ["--hours", "0.2", "--dry-run"])  # without the option: what params.yaml says
+    assert "left out" not in done.output + checked.output  # pretrain reports this
+    again = CliRunner().invoke(plan, ["--hours", "0.2", "--dry-run"])  # without the option, params.yaml decides
     assert "pretrain.init: weights.safetensors" in again.output
 
 
@@ -85,9 +85,9 @@ def test_mistakes_are_told_before_images_are_looked_at(project: Path, arguments:
 
 @pytest.mark.parametrize("ours", [True, False], ids=["an encoder of ours", "published for another size"])
 def test_weights_are_tried_on_images_as_they_were_made_for(tmp_path: Path, ours: bool):
-    """Position embeddings are for one size, and first convolutions for one number of channels."""
+    """Position embeddings fit only one size, and first convolutions only one number of channels."""
     registry, path = load_registry(), tmp_path / ENCODER
-    network = {"name": "timm/test_vit"}  # published for 160 px
+    network = {"name": "timm/test_vit"}  # published weights are for 160 px
     size, images = (32, ImageSpec(channels=1, dtype="uint8", low=0, high=255)) if ours else (160, RGB8)
     mean = (0.5,) * images.channels
     encoder = build_encoder(registry, Choice.model_validate(network), mean, mean, 0, size, images=images)

@@ -1,4 +1,4 @@
-"""`plugins`: a line for each name, and of one of them its options with what they mean."""
+"""`plugins` prints one line per name; for a single name, it describes each option."""
 
 import json
 import sys
@@ -105,7 +105,7 @@ def test_in_a_project_the_list_is_remembered_until_code_changes(site: Path, monk
     ]
     assert "[brought 0.3]" in run().output
     real = loading.load_registry
-    monkeypatch.setattr(loading, "load_registry", lambda: pytest.fail("it was asked again"))
+    monkeypatch.setattr(loading, "load_registry", lambda: pytest.fail("plugins were loaded again"))
     assert json.loads(run("my_loss", "--json").output) == [row]
     monkeypatch.setattr(loading, "load_registry", real)
     (site / "brought.py").write_text(LOSS.replace("What it does", "What it did"))

@@ -1,4 +1,4 @@
-"""Which plugins each stage uses, and so whose edits re-run it."""
+"""The plugins that each stage uses, whose edits run it again."""
 
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ def test_an_edit_of_an_operation_in_use_reaches_augment_and_what_follows_and_of_
 def test_a_built_in_operation_counts_where_it_is_in_use(tmp_path: Path):
     module = "ssl_pipeline_plugins.operations.random_erasing"
     without, found = (digests(configured(tmp_path, with_operations(random_erasing={"p": p}))) for p in (0.0, 0.1))
-    reached = ["augment", "pretrain", "export", "linear_eval", "finetune"]  # curate and report read what ships
+    reached = ["augment", "pretrain", "export", "linear_eval", "finetune"]  # curate and report read only what ships
     assert [stage for stage in found if module in found[stage]] == reached
     assert not any(module in stage for stage in without.values())
 

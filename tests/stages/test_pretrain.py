@@ -1,4 +1,4 @@
-"""The stage as a process: killed in every way, it ends with the same bytes; and it reads no label and no test image."""
+"""The stage pretrain as a process: however it is killed, it ends with equal bytes; it reads no label or test image."""
 
 import contextlib
 import os
@@ -40,7 +40,7 @@ def project(tmp_path):
 
 @pytest.fixture(scope="module")
 def undisturbed(run, tmp_path_factory):
-    """What a run leaves that nobody disturbed."""
+    """Products of a run that nothing interrupted."""
     folder = prepare(tmp_path_factory.mktemp("undisturbed") / "project")
     run(folder)
     return products(folder)
@@ -52,20 +52,20 @@ def without_graphs(monkeypatch):
 
 
 def until(condition, within=60.0):
-    """Wait for something to become true."""
+    """Wait until a condition holds; return its value."""
     deadline = time.monotonic() + within
     while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.02)
     return found
 
 
 def test_killed_at_the_worst_moments_it_ends_with_the_same_bytes(run, project, undisturbed):
-    """While a checkpoint is written; by Ctrl-C; between a checkpoint's two renames; when half of the products are there."""
+    """It is killed while writing a checkpoint, by Ctrl-C, between a checkpoint's two renames, and amid its products."""
     fsync = f"{NO_GRAPH}real, calls = os.fsync, []\n"
     fsync += "mine = lambda file: os.readlink(f'/proc/self/fd/{file}').endswith('checkpoint.tmp')\n"
     fsync += f"os.fsync = lambda file: (calls.append(mine(file)), {DIE} if sum(calls) == 6 else real(file))"
-    run(project, fsync, -signal.SIGKILL)  # while the sixth is written, whatever else is synced meanwhile
+    run(project, fsync, -signal.SIGKILL)  # killed while the sixth checkpoint is written, whatever else is synced
     (work,) = project.glob(".work/*/")
     assert (work / "checkpoint.tmp").exists()
 
@@ -73,7 +73,7 @@ def test_killed_at_the_worst_moments_it_ends_with_the_same_bytes(run, project, u
     assert "resuming from a checkpoint after step 5 of 30" in said
     assert "stopped after step 6 of 30, with a checkpoint in .work" in said
     assert "Run `dvc repro` again to resume" in said
-    loss = (project / "reports" / "pretrain" / "curves" / "loss.tsv").read_text().splitlines()  # it has grown so far
+    loss = (project / "reports" / "pretrain" / "curves" / "loss.tsv").read_text().splitlines()  # the curve so far
     assert [line.partition("\t")[0] for line in loss] == ["step", *"123456"]
 
     rename = f"{NO_GRAPH}from pathlib import Path\nreal = Path.replace\n"
@@ -92,11 +92,11 @@ def test_killed_at_the_worst_moments_it_ends_with_the_same_bytes(run, project, u
 
 
 def test_killed_under_dvc_it_ends_with_the_same_bytes(run, project, undisturbed):
-    """The stage alone, dvc alone, the whole group, and each time `dvc repro` is run again at once."""
+    """The stage, dvc or the whole process group is killed, and `dvc repro` is run again at once."""
     subprocess.run(["git", "init", "-q"], cwd=project, check=True)
     with contextlib.chdir(project):
-        run_stage(inventory)  # says which code pretrain has
-    run(project, INTERRUPT, 130)  # whoever has a checkpoint does not rehearse the export
+        run_stage(inventory)  # records the code of pretrain
+    run(project, INTERRUPT, 130)  # with a checkpoint, the export is not tried first
     words = ["dvc", "repro", "-q", "--single-item", "pretrain"]
     for victim in ("stage", "dvc", "group", None):
         before = newest(project)
@@ -114,7 +114,7 @@ def test_killed_under_dvc_it_ends_with_the_same_bytes(run, project, undisturbed)
 
 
 def newest(project):
-    """When the last checkpoint was written, 0 if there is none."""
+    """Return the time of the last checkpoint in ns, 0 without one."""
     return max((path.stat().st_mtime_ns for path in project.glob(".work/*/checkpoint*.pt")), default=0)
 
 
@@ -147,7 +147,7 @@ def test_garbage_labels_and_garbage_test_images_leave_the_encoder_as_it_is(
 
 @pytest.mark.slow
 def test_with_the_local_views_of_the_example_in_params_yaml_it_leads_to_an_export(project, monkeypatch, without_graphs):
-    """The comment is made a setting: views of two sizes, and what leaves training is of the first kind's."""
+    """With the commented example made a setting, views have two sizes, and the exported backbone is for the first."""
     params = (
         (ROOT / "params.yaml").read_text().replace("    # tiles:", "    tiles:").replace("    # local:", "    local:")
     )

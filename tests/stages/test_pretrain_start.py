@@ -1,4 +1,4 @@
-"""Before the first step: a network is tried, and the weights that were given are kept."""
+"""Before the first step, pretrain tries to export the network, and stores the initial weights that it was given."""
 
 import pytest
 import safetensors.torch
@@ -21,7 +21,7 @@ def project(tmp_path):
 
 
 def test_what_it_started_from_is_kept_though_the_run_was_killed_and_the_file_is_gone(run, project):
-    """The encoder of another run serves as the file; what a run from chance started from is not kept."""
+    """An encoder from another run is given as the file; random initial weights are not stored."""
     run(project)
     assert not (project / "models" / "pretrain" / "start.safetensors").exists()
     first = project / "models" / "pretrain" / "encoder.safetensors"
@@ -37,12 +37,12 @@ def test_what_it_started_from_is_kept_though_the_run_was_killed_and_the_file_is_
     card = read_card(project / "models" / "pretrain")
     assert (card.init, card.init_sha256) == ("given.safetensors", digest)
     before, after = started(load_registry(), project / "models" / "pretrain"), safetensors.torch.load_file(first)
-    assert learned == card.start_sha256  # the same pool, and so the same mean and std
+    assert learned == card.start_sha256  # both runs have the same pool, and thus the same mean and std
     assert not torch.equal(before.state_dict()["backbone.stem.0.weight"], after["backbone.stem.0.weight"])
 
 
 def test_a_network_that_cannot_be_exported_is_refused_before_the_first_step(project, monkeypatch):
-    """Once training has begun, the trial was passed, and is not repeated."""
+    """Once training has begun, the trial has passed and is not repeated."""
     plain = ResNetCifar.forward
     monkeypatch.setattr(
         ResNetCifar, "forward", lambda self, images: plain(self, images if images.sum() > 0 else -images)
@@ -54,5 +54,5 @@ def test_a_network_that_cannot_be_exported_is_refused_before_the_first_step(proj
     assert not list(project.glob(".work/*/"))
     monkeypatch.undo()
     monkeypatch.setattr(Checkpoints, "exist", lambda self: True)
-    monkeypatch.setattr(rehearsal, "export_backbone", lambda *_, **__: pytest.fail("it was tried again"))
+    monkeypatch.setattr(rehearsal, "export_backbone", lambda *_, **__: pytest.fail("the export was tried again"))
     assert in_process(project, monkeypatch)[0] == 0

@@ -1,4 +1,4 @@
-"""pretrain with a teacher: killed and gone on with, it ends with the same bytes; another teacher is another run."""
+"""pretrain with a teacher: killed and resumed, it ends with the same bytes; another teacher makes another run."""
 
 import signal
 from pathlib import Path
@@ -27,7 +27,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def stopped_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have Ctrl-C come after some steps."""
+    """Patch the run so that Ctrl-C comes after some steps."""
     real, done = Run.step, []
 
     def step(self: Run, *args: object, **options: object) -> object:
@@ -64,7 +64,7 @@ def test_a_run_goes_on_with_the_same_bits_and_another_teacher_is_another_run(
     assert "from runs with different parameters, data or code" in said
     assert products(project) != undisturbed
 
-    (project / "theirs.onnx").unlink()  # what has learned needs no teacher
+    (project / "theirs.onnx").unlink()  # once trained, the student needs no teacher
     assert load_task(load_registry(), project / "models" / "pretrain").teaching.dim == 48
     status, said = in_process(project, monkeypatch)
     assert status == 2

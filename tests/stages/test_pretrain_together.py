@@ -1,4 +1,4 @@
-"""pretrain with two processes: the losses of one, what a rank that dies and Ctrl-C do, and `pretrain.devices`."""
+"""pretrain with two processes: it has the losses of one process, and survives Ctrl-C and the death of a rank."""
 
 import signal
 import subprocess
@@ -37,12 +37,12 @@ pretrain([])
 
 
 GIVEN = {"init": "start.safetensors", "freeze_norms": False, "freeze_epochs": 1, "layer_decay": 0.7, "ema": 0.9}
-"""Batch norms are settled, two steps have a frozen backbone, and an average of the eight others ships."""
+"""Settings that calibrate batch norms, freeze the backbone for two steps, and ship an average over the eight others."""
 
 
 def new_project(folder):
     prepare(folder)
-    change(folder, pretrain={"batch_size": 17, "epochs": 5, "precision": "fp32", **GIVEN})  # two do not divide 17
+    change(folder, pretrain={"batch_size": 17, "epochs": 5, "precision": "fp32", **GIVEN})  # 17 is odd
     half = (0.5,) * 3
     given = build_encoder(load_registry(), Choice.model_validate(SMALL["backbone"]), half, half, 5, 8)
     safetensors.torch.save_file(given.state_dict(), folder / "start.safetensors")
@@ -56,7 +56,7 @@ def project(tmp_path):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """What two processes make that nothing disturbs, and their losses."""
+    """Products and losses of an uninterrupted run by two processes."""
     folder = new_project(tmp_path_factory.mktemp("whole") / "project")
     with pytest.MonkeyPatch.context() as patch:
         leave_out_graphs(patch)
@@ -66,7 +66,7 @@ def whole(tmp_path_factory):
 
 
 def by_two(folder, monkeypatch, *words):
-    """Run the stage by two ranks, the second one with other words if given; return both statuses, and what is said."""
+    """Run the stage by two ranks, the second one with other words if given; return exit statuses and output."""
     monkeypatch.chdir(folder)
     with second_rank(monkeypatch, *words or OURS) as second:
         status, said = in_process(folder, monkeypatch)
@@ -74,7 +74,7 @@ def by_two(folder, monkeypatch, *words):
 
 
 def losses(folder):
-    """The loss of each step."""
+    """Return the loss of each step."""
     return [float(loss) for loss in curve(folder / "reports" / "pretrain" / "curves" / "loss.tsv")]
 
 
@@ -96,7 +96,7 @@ def test_one_process_learns_the_same(project, whole, monkeypatch):
     leave_out_graphs(monkeypatch)
     assert in_process(project, monkeypatch)[0] == 0
     alone, together = losses(project), whole[1]
-    assert alone[:4] == pytest.approx(together[:4], rel=1e-5)  # of batch norms, settled and learning, too
+    assert alone[:4] == pytest.approx(together[:4], rel=1e-5)  # covers batch norms, both calibrated and learning
     assert alone == pytest.approx(together, rel=1e-3)
 
 
@@ -112,7 +112,7 @@ def begin(folder):
 
 
 def end(process, status):
-    """Return what it said, which is nothing of the launcher."""
+    """Wait for the process; return its output, which contains nothing from the launcher."""
     _, said = process.communicate()
     assert process.returncode == status, said
     assert "Traceback" not in said
@@ -126,9 +126,9 @@ def test_ctrl_c_ends_all_that_pretrain_devices_has_started_with_a_checkpoint(pro
     while not list(project.glob(".work/*/checkpoint.pt")):
         assert time.monotonic() < deadline, process.kill() or process.stderr.read()
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)  # to the launcher alone, as `kill` does
+    process.send_signal(signal.SIGINT)  # only to the launcher, like `kill`
     said = end(process, 130)
-    assert said.count("with a checkpoint in .work") == 1  # one of them speaks
+    assert said.count("with a checkpoint in .work") == 1  # only one rank reports it
     change(project, pretrain={"devices": 1})
     leave_out_graphs(monkeypatch)
     status, said = in_process(project, monkeypatch)
@@ -152,7 +152,7 @@ def test_what_is_refused_is_told_once(project):
             "error: rank 2 of 4 (counted from 0) was ended by signal SIGKILL, wh",
         ),
         ({0: (-15, 7), 1: (-15, 6), 2: (1, 7)}, 2, "error: rank 2 of 4 (counted from 0) ended with exit status 1"),
-        ({0: (2, 7), 1: (-15, 7)}, 0, ""),  # which has said why
+        ({0: (2, 7), 1: (-15, 7)}, 0, ""),  # this rank has reported its error itself
     ],
 )
 def test_it_is_told_which_rank_has_failed_first(failures, rank, said, capsys):

@@ -1,4 +1,4 @@
-"""The stage report, and the option that opens its page."""
+"""The stage report, and its option that opens the page."""
 
 import webbrowser
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.page.small_run import PARAMS, write_store
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """The addresses that a browser was asked for."""
+    """The addresses that a browser was asked to open."""
     asked: list[str] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(webbrowser, "open", lambda address: asked.append(address) or True)

@@ -1,4 +1,4 @@
-"""The start and rivals in the stage: judged as the backbone is, on a small store of real digits."""
+"""Initial weights and rivals in linear_eval: evaluated like the backbone, on a small store of real digits."""
 
 import shutil
 from pathlib import Path
@@ -38,7 +38,7 @@ def name_rivals(*rivals: object) -> None:
 
 @pytest.mark.usefixtures("project")
 def test_what_pretraining_started_from_is_a_contestant_and_the_verdict_is_against_it():
-    """Its weights are those that came of it: no pretraining has happened, and nothing is credited to it."""
+    """The start has the same weights as the encoder, so that the gain over it is not positive."""
     encoder, card = load_encoder(load_registry(), PRETRAIN)
     card = save_start(PRETRAIN, encoder.state_dict(), card.model_copy(update={"init": "given.safetensors"}))
     save_model(PRETRAIN, encoder, None, card)
@@ -64,7 +64,7 @@ def test_without_given_weights_or_rivals_there_is_no_word_of_either(judged: tupl
 
 @pytest.mark.usefixtures("project")
 def test_rivals_stand_beside_ours_with_what_they_cost():
-    """Our own graph and our own weights, under other names, do as ours does; a network with one layer less does not."""
+    """Our own graph and weights under other names have our results; another network has different ones."""
     shutil.copy(OURS, "same.onnx")
     shutil.copytree(PRETRAIN, "other")
     encoder = build_encoder(load_registry(), BACKBONE, MEAN, STD, 3, 8)
@@ -77,11 +77,11 @@ def test_rivals_stand_beside_ours_with_what_they_cost():
     same, other, third = found["rivals"].values()
     assert (same["accuracy"], same["knn"]["accuracy"]) == (found["accuracy"], found["knn"]["accuracy"])
     assert same["gain"]["accuracy"] == same["gain"]["knn"]["accuracy"] == 0.0
-    assert other["knn"]["accuracy"] == found["knn"]["accuracy"]  # cosines do not know that ours has unit length
+    assert other["knn"]["accuracy"] == found["knn"]["accuracy"]  # cosines do not depend on the length of ours
     assert third["accuracy"] != found["accuracy"]
     weights = sum(value.numel() for name, value in encoder.backbone.named_parameters())
     assert found["cost"]["parameters"] == same["parameters"]
-    for one in (same, third):  # statistics of batch norms are numbers too, and so are tables for resizing
+    for one in (same, third):  # the graph also stores statistics of batch norms, and tables for resizing
         assert 0.8 * weights < one["parameters"] < 1.2 * weights
     assert same["megabytes"] == found["cost"]["megabytes"] == OURS.stat().st_size / 1e6
     assert min(one["milliseconds"] for one in (found["cost"], same, other, third)) > 0
@@ -90,7 +90,7 @@ def test_rivals_stand_beside_ours_with_what_they_cost():
 
 
 class Normalised(torch.nn.Module):
-    """An encoder from images that are normalised already."""
+    """An encoder that expects normalised images."""
 
     def __init__(self, backbone: torch.nn.Module):
         super().__init__()
@@ -102,9 +102,9 @@ class Normalised(torch.nn.Module):
 
 @pytest.mark.usefixtures("project")
 def test_a_graph_of_normalised_images_is_given_imagenet_s():
-    """Exported by torch alone, as others do; the same network as one of our graphs with that normalisation is its equal.
+    """A graph exported by torch alone equals one of ours that contains this normalisation.
 
-    One takes any number of images, the other one image at a time, and has its weights in a file beside it.
+    One such graph takes any number of images; the other takes one at a time, and has its weights in a separate file.
     """
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     encoder = build_encoder(load_registry(), BACKBONE, mean, std, 0, 8).eval()
@@ -136,7 +136,7 @@ def test_a_graph_of_normalised_images_is_given_imagenet_s():
 
 @pytest.mark.usefixtures("project")
 def test_published_weights_are_given_images_as_they_were_trained_on(monkeypatch: pytest.MonkeyPatch):
-    """A download that brings what the seed gives: the size and the normalisation are those that timm names."""
+    """A faked download returns untrained weights; the image size and the normalisation are those that timm names."""
     create, built = timm.create_model, []
 
     def download(model: str, pretrained: bool = False, **options: object) -> torch.nn.Module:
@@ -159,7 +159,7 @@ def test_published_weights_are_given_images_as_they_were_trained_on(monkeypatch:
 
 @pytest.mark.usefixtures("project")
 def test_weights_of_a_file_get_images_as_the_published_ones_of_their_network_do(tmp_path: Path):
-    """Else a download would be better under its published name than as the file that it is."""
+    """Otherwise the results of a downloaded file would differ from those of the published weights that it contains."""
     network = timm.create_model("test_resnet")
     safetensors.torch.save_file(network.state_dict(), tmp_path / "theirs.safetensors")
     canvases = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
@@ -172,7 +172,7 @@ def test_weights_of_a_file_get_images_as_the_published_ones_of_their_network_do(
 
 
 def write_graph(path: str, kind: int, shape: list[object], rank: int = 2) -> None:
-    """A graph that returns its input as it is, or its mean over all but the first dimension, as rows."""
+    """Write a graph that takes the maximum over all dimensions after the first `rank`."""
     value = helper.make_tensor_value_info("x", kind, shape)
     output = helper.make_tensor_value_info("y", kind, shape[:rank])
     axes = helper.make_tensor("axes", TensorProto.INT64, [len(shape) - rank], list(range(rank, len(shape))))
@@ -182,7 +182,7 @@ def write_graph(path: str, kind: int, shape: list[object], rank: int = 2) -> Non
 
 
 def write_nan(path: str) -> None:
-    """A graph that makes a row of NaN of each of its images."""
+    """Write a graph that returns a row of NaN for each image."""
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])
     output = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])
     axes = helper.make_tensor("axes", TensorProto.INT64, [2], [2, 3])
@@ -253,7 +253,7 @@ def test_a_rival_is_never_called_by_a_name_that_was_not_opened(rival: dict[str, 
 def test_a_rival_that_cannot_be_judged_is_refused_in_a_sentence(
     rival: object, words: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """Before clusters and probes; a download that fails as it does where there is no network."""
+    """It is refused before clusters and probes are computed; downloads fail as they do without a network."""
 
     def offline(*_: object, **__: object) -> None:
         raise OSError("no route to host")

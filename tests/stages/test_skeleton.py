@@ -1,4 +1,4 @@
-"""The skeleton of a plugin: whole, under its own name, and nothing where it cannot be."""
+"""The skeleton of a plugin is complete and has the given name; nothing is written if it cannot be made."""
 
 import sys
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_a_skeleton_is_a_plugin_whose_tests_pass(tmp_path: Path, monkeypatch: py
 
 
 class Reports:
-    """What a run of pytest in this process, which has imported torch, has found."""
+    """Outcome of pytest run in this process, which has imported torch already."""
 
     def __init__(self) -> None:
         self.passed: list[str] = []

@@ -1,4 +1,4 @@
-"""The summary: what the last run found in a few lines, or which product is damaged."""
+"""The summary: the results of the last run in a few lines, or the name of a damaged product."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A look at a pretraining in progress: what it says, where there is nothing to see, and that nothing is touched."""
+"""`watch` looks at a pretraining in progress: what it reports, when it reports nothing, and that it only reads."""
 
 import re
 import shutil
@@ -32,13 +32,13 @@ VIEW = {"size": 8, "random_resized_crop": {"p": 1.0, "scale": [0.5, 1.0], "ratio
 
 @pytest.fixture(autouse=True)
 def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the priority of the tests' process as it is."""
+    """Leave the priority of this process unchanged."""
     monkeypatch.setattr("os.nice", lambda _: 0)
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What ingest and augment leave, and a pretraining of twelve steps."""
+    """A project with the products of ingest and augment, and settings for a pretraining of twelve steps."""
     copy_project(tmp_path)
     small = {"backbone": BACKBONE, "batch_size": 16, "epochs": 3}
     change(tmp_path, pretrain={**small, "checkpoint_minutes": 0.0, "on_collapse": "warn"})
@@ -53,7 +53,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """A function that pretrains until so many steps are done and in a checkpoint."""
+    """Return a function that pretrains until a number of steps is done and saved in a checkpoint."""
     real = Run.save_if_due
 
     def go(steps: int) -> None:
@@ -74,12 +74,12 @@ def files(folder: Path) -> dict[str, str]:
     return {str(path): sha256(path) for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
 
 
-@pytest.mark.parametrize("recipe", ["dino", "colorization"])  # whose teacher ships; whose encoder sees no colours
+@pytest.mark.parametrize("recipe", ["dino", "colorization"])  # the teacher ships; the encoder sees no colours
 def test_what_is_judged_is_what_would_ship(project, stop_after, recipe):
     change(project, pretrain={"recipe": recipe})
     stop_after(12)
     before = files(project / ".work")
-    with only_run(Path(".work")):  # another stage is at work
+    with only_run(Path(".work")):  # another stage is running
         unfinished = look()
     assert files(project / ".work") == before
     assert unfinished[0].startswith(f"{recipe}, after 12 steps (.work/")
@@ -116,7 +116,7 @@ def test_the_newest_that_can_be_read_is_judged_and_labels_are_not_needed(project
 
 
 def test_figures_are_those_of_the_last_look(project, stop_after):
-    change(project, pretrain={"epochs": 6})  # of 24 steps the encoder is looked at after every other one
+    change(project, pretrain={"epochs": 6})  # of 24 steps, every second one is evaluated
     stop_after(3)
     lines = look()
     assert "after 3 steps" in lines[0]
@@ -125,7 +125,7 @@ def test_figures_are_those_of_the_last_look(project, stop_after):
 
 
 def test_what_goes_on_from_weights_is_held_beside_its_start_and_its_best_step(project, stop_after):
-    """Pretraining has a store without labels; who looks has one with them."""
+    """The store has no labels during pretraining, but has them for the evaluation."""
     network = build_encoder(load_registry(), Choice(**BACKBONE), (0.5,) * 3, (0.25,) * 3, seed=5, size=8)
     save_weights(project / "start.safetensors", network.state_dict())
     change(project, pretrain={"init": "start.safetensors", "ship": "best"})
