@@ -37,7 +37,7 @@ pretrain([])
 
 
 GIVEN = {"init": "start.safetensors", "freeze_norms": False, "freeze_epochs": 1, "layer_decay": 0.7, "ema": 0.9}
-"""Settings that calibrate batch norms, freeze the backbone for two steps, and ship an average over the eight others."""
+"""Settings that recalibrate batch norms, freeze the backbone for two steps, and ship an average over the others."""
 
 
 def new_project(folder):
@@ -96,7 +96,7 @@ def test_one_process_learns_the_same(project, whole, monkeypatch):
     leave_out_graphs(monkeypatch)
     assert in_process(project, monkeypatch)[0] == 0
     alone, together = losses(project), whole[1]
-    assert alone[:4] == pytest.approx(together[:4], rel=1e-5)  # covers batch norms, both calibrated and learning
+    assert alone[:4] == pytest.approx(together[:4], rel=1e-5)  # covers batch norms, both recalibrated and learning
     assert alone == pytest.approx(together, rel=1e-3)
 
 

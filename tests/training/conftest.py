@@ -1,4 +1,4 @@
-"""A pool of 48 real digits, 8 px, and what it takes to pretrain on it in a second or two."""
+"""A pool of 48 real digits of 8 px, and the means to pretrain on it in a second or two."""
 
 import signal
 from collections.abc import Callable
@@ -36,18 +36,18 @@ from tests.factories import BACKBONE, SPELLED, digit_images, in_clips
 
 REGISTRY = load_registry()
 SECTION = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
-"""The section `pretrain` of params.yaml."""
+"""Section `pretrain` of params.yaml."""
 
 
 @pytest.fixture(scope="session")
 def make_pool(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Split]:
-    """A function of how many images, and of whether they have colours, that opens a pool, which it writes once."""
+    """Return a function that opens a pool of some number of images, grey or coloured, and writes each pool once."""
 
     @cache
     def make(count: int = 48, coloured: bool = False) -> Split:
         images = (digit_images(count) * np.array([1.0, 0.6, 0.2] if coloured else 1.0)).round().astype(np.uint8)
         folder = tmp_path_factory.mktemp("store") / "train"
-        moments = in_clips("train", np.arange(count))  # which recipes that need no time do not look at
+        moments = in_clips("train", np.arange(count))  # ignored by recipes that do not need times
         write_split(folder, np.sort(hash64("digit", np.arange(count))), [images], 8, moments=moments)
         facts = read_product(folder / "split.json", "ingest")
         write_product(folder / "split.json", facts | {"sha256": f"digits {count}"})
@@ -57,7 +57,7 @@ def make_pool(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Split]:
 
 
 def digit_captions(count: int) -> Captions:
-    """What a person would say of the first digits; every fifth has two captions. Tasks of images alone read none."""
+    """Return captions for the first digits; every fifth has two. Tasks that learn only from images ignore them."""
     said = [(f"a handwritten {SPELLED[digit]}", f"the number {digit}") for digit in load_digits().target[:count]]
     return Captions.of([both[: 2 if row % 5 == 4 else 1] for row, both in enumerate(said)])
 
@@ -75,14 +75,14 @@ def policies() -> dict[str, Policy]:
         "gaussian_noise": {"p": 0.5, "std": 0.05},
     }
     gentle = {"size": 8, "random_resized_crop": {"p": 1.0, "scale": [0.8, 1.0], "ratio": [0.9, 1.1]}}
-    large = {**view, "size": 18}  # 3 x 3 tiles take more than 8 px
+    large = {**view, "size": 18}  # 3 x 3 tiles need more than 8 px
     kinds = {"global": view, "local": {**view, "size": 4}, "plain": gentle, "large": large}
     return {kind: Policy.model_validate(policy) for kind, policy in kinds.items()}
 
 
 @pytest.fixture
 def configure() -> Callable[..., PretrainConfig]:
-    """The section `pretrain` of params.yaml, made small; arguments replace values."""
+    """Return a function that makes a small section `pretrain` of params.yaml; its arguments replace values."""
     small = {
         "backbone": BACKBONE,
         "epochs": 4,
@@ -100,7 +100,7 @@ def build_small(pool: Split, policies: dict[str, Policy]) -> Callable[[PretrainC
 
 
 def told_besides(task: PretextTask, data: Split) -> dict[str, Any]:
-    """What `train` is given besides images: captions, and what a teacher says, for a task that reads or has them."""
+    """Return what `train` gets besides images, if the task uses it: captions, and the outputs of a teacher."""
     targets = None
     if task.teaching is not None:
         images = torch.from_numpy(data.images(np.arange(len(data)))).permute(0, 3, 1, 2)[:, None] / 255
@@ -109,7 +109,7 @@ def told_besides(task: PretextTask, data: Split) -> dict[str, Any]:
 
 
 def optimizer_of(config: PretrainConfig) -> Callable[[torch.nn.Module], torch.optim.Optimizer]:
-    """What `train` makes its optimizer with."""
+    """Return the function that `train` makes its optimizer with."""
     return partial(build_optimizer, REGISTRY, config.optimizer, layer_decay=config.layer_decay)
 
 
@@ -120,7 +120,7 @@ def cpu() -> torch.device:
 
 @pytest.fixture
 def run(pool, policies, build_small, cpu, tmp_path):
-    """A function of the configuration that trains a new task and returns it with its curves."""
+    """Return a function of the configuration that trains a new task and returns it with its curves."""
 
     def go(config, data=pool, name="run", change=lambda task: task, held_out=None):
         task = change(build_small(config))
@@ -136,12 +136,12 @@ def run(pool, policies, build_small, cpu, tmp_path):
 
 @pytest.fixture
 def without_pictures(monkeypatch):
-    """Leaves out the picture of each run that collapsed, a second of drawing, where it is not looked at."""
+    """Leave out the picture of each collapsed run, which takes a second to draw."""
     monkeypatch.setattr(collapse, "draw_curves", lambda *_: None)
 
 
 def stopping(task, last):
-    """The task, which asks for a stop by Ctrl-C after that many steps."""
+    """Make a task that asks for a stop, as by Ctrl-C, after a number of steps."""
     after_step = task.after_step
 
     def stop(step, kept):

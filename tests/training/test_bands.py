@@ -1,4 +1,4 @@
-"""Pretraining on images of other bands than 8-bit RGB: what comes out knows what its images are."""
+"""Pretraining on images of other bands than 8-bit RGB: the trained model records the kind of its images."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def grey12(picture, path):
 
 @pytest.fixture(params=[bands13, grey12], ids=lambda write: write.__name__)
 def pool(request, tmp_path):
-    """A pool of pieces of photographs, through a folder and a store."""
+    """A pool of image patches, read through a folder and a store."""
     folder = tmp_path / "images"
     folder.mkdir()
     for number in range(48):

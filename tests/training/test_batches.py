@@ -1,4 +1,4 @@
-"""Batches are made beside the steps where that helps: they are the same, and what makes them ends with the run."""
+"""Batches are made in a thread beside the steps if that helps: they are equal, and the thread ends with the run."""
 
 import threading
 import traceback
@@ -18,7 +18,7 @@ PLACES = [Place(step, 0, np.arange(2)) for step in range(4)]
 
 @pytest.fixture
 def beside(monkeypatch):
-    """Batches are made in a thread on the CPU, too."""
+    """Make batches in a thread on the CPU, too."""
     monkeypatch.setattr(batches, "HELPED", {"cpu"})
 
 
@@ -57,7 +57,7 @@ def test_the_next_one_is_made_meanwhile_and_none_beyond_it(cpu):
         for place, batch in given:
             assert batch.ids == place.step
             if place.step + 1 < len(PLACES):
-                assert begun[place.step + 1].wait(10)  # while this step goes on
+                assert begun[place.step + 1].wait(10)  # while this step is running
             assert len(made) <= place.step + 2
     assert [step for step, _ in made] == [0, 1, 2, 3]
     assert threading.current_thread().name not in {name for _, name in made}

@@ -1,4 +1,4 @@
-"""Captions of a pool as tokens: which are drawn, which are equal, what is refused, and what leaves training."""
+"""Captions of a pool as tokens: which are drawn, which are equal, what is refused, and what training leaves."""
 
 from dataclasses import replace
 
@@ -80,7 +80,7 @@ def test_of_an_image_with_hundreds_of_captions_a_step_is_told_of_sixteen():
     found = [texts.drawn(np.array([0, 1]), ids, 0, epoch).captions for epoch in range(40)]
     assert {one.shape for one in found} == {(2, 16)}
     assert all(len(set(one[0].tolist())) == 16 for one in found)
-    assert len({int(one[0, 0]) for one in found}) > 30  # which one is drawn goes through all of them
+    assert len({int(one[0, 0]) for one in found}) > 30  # the drawn caption changes from epoch to epoch
     assert len({int(number) for one in found for number in one[0]}) > 200
 
 
@@ -118,7 +118,7 @@ def test_a_pool_without_captions_to_tell_apart_is_refused(build_small, configure
 def test_a_run_trains_on_captioned_images_alone_and_says_so(run, configure, pool, capsys):
     few = [own if row % 2 else () for row, own in enumerate(pool.captions)]
     task, history = run(configure(recipe="clip", batch_size=8, epochs=1), replace(pool, captions=Captions.of(few)))
-    assert history.rows[-1]["step"] == 3  # 24 of 48 images
+    assert history.rows[-1]["step"] == 3  # 24 of 48 images have captions
     assert "24 images without a caption are left out" in capsys.readouterr().err.replace("\n", " ")
     assert task.text_tower is not None
 

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, found by their own run only, checked when read."""
+"""Checkpoints are whole or absent, found only by their own run, and verified when they are read."""
 
 import errno
 import os
@@ -70,7 +70,7 @@ def test_a_damaged_one_is_said_and_the_one_before_is_read(checkpoints, capsys, d
 @pytest.mark.parametrize("moment", ["fsync", "replace"])
 @pytest.mark.parametrize("call", [1, 2])
 def test_a_death_while_writing_leaves_a_whole_one(checkpoints, monkeypatch, moment, call):
-    """Whichever system call is the last one: sync and rename of the old one, sync and rename of the new one."""
+    """Whichever system call is the last one: sync or rename of the old file, sync or rename of the new one."""
     checkpoints.save(state(1))
     calls = []
     real = getattr(os, moment)
@@ -102,7 +102,7 @@ def test_another_run_does_not_find_it_even_when_its_file_is_put_there(checkpoint
 
 
 def test_nothing_in_it_is_executed(checkpoints):
-    """A checkpoint that holds code, though its digest is right, is refused, and not by starting anew in silence."""
+    """A checkpoint that contains code is refused although its digest is right; no new run starts silently instead."""
     checkpoints.save({"steps": 1, "module": Exploit()})
     with pytest.raises(pickle.UnpicklingError):
         checkpoints.load()
@@ -189,7 +189,7 @@ def test_a_disk_that_fills_up_amid_the_weights_is_told_and_the_one_before_is_kep
 def test_equal_runs_at_the_same_time_have_a_folder_each_and_a_killed_one_is_found_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(checkpoint, "LOCK_PATIENCE_SECONDS", 0.0)
     first, second, third = (Checkpoints(tmp_path, "f" * 64, HERE) for _ in range(3))
-    with pytest.raises(KeyboardInterrupt), first.until_done():  # such as in DVC's queue
+    with pytest.raises(KeyboardInterrupt), first.until_done():  # such as two tasks in DVC's queue
         first.save(state(1))
         with second.until_done():
             assert second.load() is None
@@ -225,7 +225,7 @@ print(saved - before, high_water() - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_it_is_written_and_read_without_a_second_copy_in_memory(tmp_path):
-    """Of 128 MiB."""
+    """The tensors of the checkpoint take 128 MiB."""
     done = subprocess.run([sys.executable, "-c", _PEAK, tmp_path], capture_output=True, text=True, check=True)
     saving, loading = map(float, done.stdout.split())
     assert saving < 24

@@ -1,4 +1,4 @@
-"""What is fatal ends a run, or is warned of."""
+"""Fatal findings end a run, or only warn."""
 
 import matplotlib.image
 import pytest
@@ -15,7 +15,7 @@ STUCK = Finding("loss stuck", "loss stuck: it is.", fatal=True)
 
 
 class Started:
-    """What of a run is needed."""
+    """The parts of a run that are needed here."""
 
     leads = True
 
@@ -32,7 +32,7 @@ def test_stop_ends_the_run_with_a_checkpoint_a_picture_and_all_that_was_found(tm
     findings = [SMALL, ALIKE, STUCK]
     words = r"(?s)^step 7: complete.*\nloss stuck.*curves\.png shows.*pretrain\.on_collapse: warn"
     with pytest.raises(CollapsedError, match=words):
-        warn_or_end(run, 9, findings, configure(on_collapse="stop"))  # from a checkpoint of two steps later
+        warn_or_end(run, 9, findings, configure(on_collapse="stop"))  # two steps after the row
     assert [found["warning"] for found in run.history.warnings] == ["a small thing"]
     assert run.saved == [9]
     assert matplotlib.image.imread(tmp_path / "curves.png").std() > 0.01

@@ -1,4 +1,4 @@
-"""A run that collapses ends, goes on where it is let, and is never taken for one that is done."""
+"""A run that collapses ends, continues if it is allowed to, and is never taken for a finished one."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ BOUNDS = {"min_embedding_std": 0.02, "min_effective_rank": 1.5}
 
 
 class Collapsing(torch.nn.Module):
-    """An encoder that is looked at in eval mode, where from a step of training on all images are nearly one to it."""
+    """An encoder that is evaluated in eval mode, in which all images look nearly alike from one training step on."""
 
     def __init__(self, backbone, start):
         super().__init__()
@@ -29,7 +29,7 @@ class Collapsing(torch.nn.Module):
 
 
 def collapsing(start=0):
-    """A function that lets a task's encoder collapse at a step."""
+    """Return a change of a task that makes its encoder collapse at a step."""
 
     def change(task):
         task.encoder.backbone = Collapsing(task.encoder.backbone, start)
@@ -39,7 +39,7 @@ def collapsing(start=0):
 
 
 def counting(steps, change):
-    """A change of a task which notes the steps that it takes, too."""
+    """Return a change of a task that also records its steps."""
 
     def changed(task):
         task, compare = change(task), task.compare
@@ -50,14 +50,14 @@ def counting(steps, change):
 
 
 def test_collapse_ends_the_run_and_warn_goes_on_from_there(run, configure, tmp_path):
-    """After an epoch of warm-up of three steps, and eight steps in which anything may pass, in the second row."""
+    """The warm-up has three steps, and collapse is fatal from step 8 on; the second row that shows it ends the run."""
     with pytest.raises(
         CollapsedError, match=r"(?s)step 9: complete collapse.*embedding std \S+, bound 0\.02.*pretrain\.batch_size"
     ):
         run(configure(collapse=BOUNDS), change=collapsing())
     assert [path.name for path in tmp_path.glob(".work/*/*.png")] == ["curves.png"]
     with pytest.raises(CollapsedError, match=r"^step 9: complete collapse"):
-        run(configure(collapse=BOUNDS), change=collapsing())  # nothing was changed
+        run(configure(collapse=BOUNDS), change=collapsing())  # with the same settings
     task, history = run(configure(collapse=BOUNDS, on_collapse="warn"), change=collapsing())
     assert [row["step"] for row in history.rows] == list(range(1, 13))
     assert [(found["step"], found["warning"][:17]) for found in history.warnings] == [(9, "complete collapse")]
@@ -68,11 +68,11 @@ def test_collapse_ends_the_run_and_warn_goes_on_from_there(run, configure, tmp_p
 @pytest.mark.usefixtures("without_pictures")
 @pytest.mark.parametrize("last", [True, False])
 def test_a_run_that_collapsed_is_not_one_that_is_done(run, configure, monkeypatch, last):
-    """In its last row, or before the steps that it went on for while it was let."""
+    """It may collapse in the last row, or before further steps that it was allowed to take."""
     steps, change = [], collapsing(11 if last else 9)
     bounds = {"collapse": BOUNDS, "epochs": 4 if last else 8}
     if not last:
-        monkeypatch.setattr(pretraining, "LOGGED_ROWS", 8)  # of every third step: the twelfth, and not the last taken
+        monkeypatch.setattr(pretraining, "LOGGED_ROWS", 8)  # rows of three steps: step 12 has a row, step 13 does not
         with pytest.raises(KeyboardInterrupt):
             run(
                 configure(**bounds, on_collapse="warn"), change=lambda task: stopping(counting(steps, change)(task), 13)
@@ -104,7 +104,7 @@ def test_a_warning_of_collapse_outlives_the_process(run, configure):
     with pytest.raises(RuntimeError, match="killed"):
         run(config, change=killed)
     _, history = run(config, change=counting(steps, collapsing()))
-    assert steps == [11, 12]  # it goes on from a checkpoint after the tenth
+    assert steps == [11, 12]  # it resumes from a checkpoint after step 10
     assert len(history.rows) == 12
     assert [found["step"] for found in history.warnings] == [9]
 

@@ -1,4 +1,4 @@
-"""What the picture of the curves says: groups, healthy ranges, and nothing of what is constant."""
+"""The picture of the curves: figures in groups, healthy ranges, and constant figures in a line below."""
 
 import math
 from pathlib import Path
@@ -26,7 +26,7 @@ def row(step: int, **figures: float) -> dict[str, float]:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch):
-    """A function that draws rows, and returns the figure."""
+    """Return a function that draws rows and returns the figure."""
     figures: list[Figure] = []
     monkeypatch.setattr(FigureCanvasAgg, "print_png", lambda canvas, _: figures.append(canvas.figure))
 
@@ -38,7 +38,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch):
 
 
 def panels(figure: Figure) -> dict[str, list[str]]:
-    """Title of each group -> titles of its panels."""
+    """Return title of each group -> titles of its panels."""
     return {part.get_suptitle(): [place.get_title() for place in part.axes if place.lines] for part in figure.subfigs}
 
 

@@ -1,4 +1,4 @@
-"""Curves survive a restart, and are written wherever the pipeline runs."""
+"""Curves survive a restart, and are written as tables and as a picture."""
 
 import csv
 import json
@@ -76,7 +76,7 @@ def test_they_are_written_as_dvc_reads_them(history, tmp_path, capfd):
     assert json.loads((tmp_path / "details.json").read_text()) == history.rows[-1]
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"loss": history.rows[-1]["loss"]}
     with Image.open(tmp_path / "curves.png") as image:
-        assert np.asarray(image).std() > 5  # something is drawn
+        assert np.asarray(image).std() > 5  # something was drawn
     assert capfd.readouterr().err == ""
 
 
@@ -104,7 +104,7 @@ def test_they_grow_with_the_run_and_a_restart_forgets_what_was_after_its_checkpo
 
 
 def test_tables_that_are_links_are_not_written_through(history, tmp_path):
-    """DVC may keep them in its cache, which has to stay as it is."""
+    """DVC may keep the tables in its cache, which must not change."""
     kept = tmp_path / "cached"
     kept.write_text("of another run")
     (tmp_path / "curves").mkdir()

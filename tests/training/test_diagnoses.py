@@ -1,4 +1,4 @@
-"""What is wrong with a run is said by name, and of a run with which nothing is wrong nothing is said."""
+"""Each failure of a run is reported by its name, and a sound run has no findings."""
 
 import re
 
@@ -22,7 +22,7 @@ SMALL = {
     "batch_size": 64,
     "precision": "fp32",
 }
-"""What makes a run of the section `pretrain` of params.yaml take half a second, bounds of collapse as they are there."""
+"""Settings that make a run on digits take half a second, with the collapse bounds of params.yaml."""
 
 
 OWN = needs("large")
@@ -37,7 +37,7 @@ TASKS = {
 
 @pytest.fixture
 def said(make_pool, policies, build_small, cpu, tmp_path, without_pictures):
-    """A function of values of `pretrain` that trains on digits and returns what was said."""
+    """Return a function of values of `pretrain` that trains on digits and returns the findings."""
 
     def go(values, coloured=False):
         config = PretrainConfig.model_validate(merged({**SECTION, **SMALL}, values))
@@ -56,7 +56,7 @@ def said(make_pool, policies, build_small, cpu, tmp_path, without_pictures):
 
 @pytest.fixture
 def begun(policies, build_small, cpu, tmp_path, without_pictures):
-    """A function of values of `pretrain` that begins a run of 160 steps, and returns how it ended in the first of them."""
+    """Return a function of values of `pretrain` that starts a run of 160 steps and returns how its first ones ended."""
 
     def go(values, pool, last=24):
         long = {**SECTION, **SMALL, "epochs": 80, "warmup": 0.1}
@@ -83,7 +83,7 @@ def test_what_collapses_is_named_in_the_first_tenth(trouble, begun, make_pool):
 
 
 def test_a_turn_that_a_tint_gives_away_is_named_in_the_first_tenth(begun, make_pool, monkeypatch, capsys):
-    """Digits that are all lit from above: no need to look at what is upright."""
+    """All digits are lit from above, so that brightness reveals the rotation."""
     pool = make_pool(128)
     images = type(pool).images
     light = np.linspace(1, 0, 8).reshape(1, 8, 1, 1)
@@ -114,9 +114,9 @@ def test_nor_does_one_with_local_views_or_short_projections(values, begun, make_
 @pytest.mark.parametrize("trouble", BROKEN)
 def test_a_broken_configuration_is_diagnosed_by_name(trouble, said):
     values, words = BROKEN[trouble]
-    (found,) = said(values)  # and of nothing else
+    (found,) = said(values)  # and no other finding
     assert words in found
-    assert "pretrain." in found  # what to change
+    assert "pretrain." in found  # names the setting to change
 
 
 @pytest.mark.parametrize("recipe", TASKS.values())

@@ -1,4 +1,4 @@
-"""The probe leaves training as it was, and the bounds say what to change."""
+"""The watch leaves training unchanged, and non-finite numbers end a run with a remedy."""
 
 import math
 from functools import partial
@@ -15,7 +15,7 @@ from ssl_pipeline.training.run import Run
 
 @pytest.fixture
 def probe(pool, policies, cpu):
-    """A function of a batch size that makes a watch, a function of an encoder."""
+    """Return a function of a batch size that makes a watch, which is a function of an encoder."""
 
     def make(batch_size=16):
         watch = EmbeddingWatch(pool, "global", 0, Precision("fp32", cpu), batch_size)
@@ -43,7 +43,7 @@ def test_what_is_seen_depends_on_the_encoder_alone(probe, build_small, configure
     assert probe(batch_size=7)(encoder) == pytest.approx(first, rel=1e-5)
     watch, other = probe(), build_small(configure(seed=1)).encoder
     assert watch(other) != first
-    assert watch(encoder) == first  # whatever it looked at before
+    assert watch(encoder) == first  # whatever it evaluated before
 
 
 def test_extremes_are_told_apart(probe):
@@ -61,7 +61,7 @@ def test_extremes_are_told_apart(probe):
     assert constant["effective_rank"] == pytest.approx(1.0, abs=1e-3)
     assert pixels["embedding_std"] > 0.2
     assert pixels["effective_rank"] > 5
-    assert 0.0 < pixels["alignment"] < 1.0  # two views of an image are not the same, and not strangers
+    assert 0.0 < pixels["alignment"] < 1.0  # two views of an image differ, but not like views of two images
     assert pixels["uniformity"] < constant["uniformity"]
     assert pixels["view_recall"] > 0.1
     assert constant["view_recall"] == 0.0
@@ -74,7 +74,7 @@ def test_extremes_are_told_apart(probe):
         (math.nan, 2.0, False, True),
         (math.inf, 2.0, True, True),
         (1.0, math.inf, False, True),
-        (1.0, math.nan, True, False),  # GradScaler skips this step with a smaller scale to come
+        (1.0, math.nan, True, False),  # GradScaler skips this step and lowers its scale
     ],
 )
 def test_numbers_that_are_not_finite_end_the_run(loss, norm, fp16, ends):
@@ -95,7 +95,7 @@ def test_in_step_0_the_learning_rate_is_not_blamed():
 
 @pytest.mark.parametrize(("rate", "ratio"), [(0.02, 0.2 / math.sqrt(17)), (0.5, 5 / math.sqrt(17)), (0.0, 0.0)])
 def test_a_step_is_measured_against_the_length_of_the_matrices(rate, ratio, cpu, tmp_path):
-    """Of weights (1, 4) and a gradient of (6, 8): a step at rate r is 10 r long. The bias counts for nothing."""
+    """With weights (1, 4) and a gradient of (6, 8), a step at rate r has length 10 r. The bias is ignored."""
     layer = torch.nn.Linear(2, 1)
     layer.weight.data, layer.bias.data = torch.tensor([[1.0, 4.0]]), torch.tensor([100.0])
     optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)

@@ -1,4 +1,4 @@
-"""Fine-tuning on real digits, 8 px."""
+"""Fine-tuning on real digits of 8 px."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -35,11 +35,11 @@ POLICY = Policy.model_validate(
 
 @pytest.fixture
 def digits(make_pool: Callable[..., Split]) -> Callable[..., Labelled]:
-    """A function of how many classes and images that gives so many labelled digits."""
+    """Return a function of a number of classes and images that returns labelled digits."""
 
     def make(classes: int = 3, count: int = 48) -> Labelled:
         split = make_pool(400)
-        labels = load_digits().target[:400]  # the pool's images are in the order of the data set
+        labels = load_digits().target[:400]  # images of the pool are in the order of the data set
         rows = np.flatnonzero(labels < classes)[:count]
         return Labelled(split, rows, labels[rows], rows)
 
@@ -82,7 +82,7 @@ def test_it_learns_what_it_is_shown_and_that_carries_over(digits):
 
 
 def test_steps_are_those_of_a_plain_loop(digits):
-    """Against torch's own AdamW, on batches that are put together by hand."""
+    """Against torch's own AdamW, on batches that are assembled by hand."""
     data, steps, size = digits(3, 10), 3, 16
     ours, plain = untrained(), untrained()
     train(ours, data, steps, batch_size=size)
@@ -119,7 +119,7 @@ def test_the_seed_decides_and_nothing_else_does(digits):
     torch.manual_seed(123)
     state = torch.get_rng_state()
     assert same(train(untrained(), data), first)
-    assert torch.equal(torch.get_rng_state(), state)  # the caller's own numbers go on as they were
+    assert torch.equal(torch.get_rng_state(), state)  # the caller's generator is unchanged
     assert not same(train(untrained(), data, seed=6), first)
 
 
@@ -188,7 +188,7 @@ def test_networks_that_learn_from_the_same_lessons_share_the_views_that_are_few_
     for network in (first, second):
         finetune(network, lessons, 3e-3, 1e-2, keep_statistics=False, precision=FP32)
     assert len(calls) == made
-    assert same(first, second)  # nothing that it learned from was changed
+    assert same(first, second)  # the shared views were not changed
 
 
 def test_a_subset_keeps_images_labels_and_identities_together(digits):

@@ -1,4 +1,4 @@
-"""A run of no epochs: the weights that it is given ship as they are, and are looked at once."""
+"""A run of no epochs: the initial weights ship unchanged, and are evaluated once."""
 
 import json
 
@@ -17,7 +17,7 @@ from tests.training.conftest import REGISTRY
 
 @pytest.fixture
 def weights(pool, tmp_path):
-    """A file of weights, and the weights."""
+    """A file of weights, and the weights in it."""
     encoder = build_encoder(REGISTRY, BACKBONE, pool.mean, pool.std, 5, 8)
     state = encoder.backbone.state_dict()
     safetensors.torch.save_file(state, tmp_path / "given.safetensors")
@@ -37,9 +37,9 @@ def test_the_given_weights_ship_as_they_are_and_are_looked_at_once(
     (row,) = history.rows
     assert row["step"] == 0
     assert 0 < row["embedding_std"] <= 1
-    assert "loss" not in row  # of nothing that was learned
+    assert "loss" not in row  # nothing was learned
     assert starting_weights(task, config) == {}  # it is not compared with itself
-    assert sides_over_time(task, policies, config) == ()  # no view was trained on
+    assert sides_over_time(task, policies, config) == ()  # it was trained on no views
     write_report(tmp_path / "report", task, config, history, pool, policies)
     details = json.loads((tmp_path / "report/details.json").read_text())
     assert details["effective_rank"] == row["effective_rank"]

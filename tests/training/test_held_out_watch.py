@@ -1,4 +1,4 @@
-"""Held-out images: a start that is ruined is warned of by name, and the best step can ship, to the bit."""
+"""Held-out images: training that ruins its initial weights causes a warning, and the best step can ship, bit by bit."""
 
 import numpy as np
 import pytest
@@ -18,14 +18,14 @@ FIGURES = {"held_out_recall", "held_out_effective_rank", "neighbour_drift"}
 
 @pytest.fixture(scope="module")
 def held_out():
-    """Digits that nobody learns from."""
+    """Digits that are never trained on."""
     images, ids = digit_images(148)[48:], np.arange(100, dtype=np.uint64)
     return Split("val", 8, ids, (0.3,) * 3, (0.4,) * 3, "held out", (images,))
 
 
 @pytest.fixture
 def going_on(run, configure, tmp_path):
-    """A function of values that configures a run from the weights that a short one has left."""
+    """Return a function of values that configures a run from the weights of a short one."""
     task, _ = run(configure(epochs=2), name="before")
     weights = tmp_path / "start.safetensors"
     save_weights(weights, task.encoder.state_dict())
@@ -33,7 +33,7 @@ def going_on(run, configure, tmp_path):
 
 
 def followed(states, ruined_from=99, then=lambda task: task):
-    """A change of a task that notes its states before the first and after each step, and loses its weights in one."""
+    """Return a change of a task that records its states from the start on, and zeroes its weights from some step on."""
 
     def change(task):
         states.append(copied(task))
@@ -78,7 +78,7 @@ def test_a_ruined_start_is_warned_of_and_an_unchanged_one_is_not(going_on, run, 
     assert history.rows[0] == first
     assert history.rows[-1]["held_out_recall"] == 0
     (warning,) = (found for found in history.warnings if found["kind"] == "below its start")
-    assert warning["step"] == 6  # the first look after it
+    assert warning["step"] == 6  # the first evaluation afterwards
 
 
 def test_looking_changes_no_bit_and_no_look_is_taken_unasked(run, configure, held_out):
@@ -96,9 +96,9 @@ def test_the_best_step_ships_to_the_bit_also_after_a_kill(going_on, run, held_ou
     task, history = run(config, name="whole", change=ruined, held_out=held_out)
     recalls = {row["step"]: row["held_out_recall"] for row in history.rows if row.keys() >= FIGURES}
     best = max(recalls, key=lambda step: (recalls[step], step))
-    assert 0 < best < max(recalls)  # neither of the two that would be right by mistake
+    assert 0 < best < max(recalls)  # neither the first nor the last, which could be right by accident
     assert history.shipped_step == best
-    assert same(task.state_dict(), states[best]) == (not values)  # an average is no step's own weights
+    assert same(task.state_dict(), states[best]) == (not values)  # an average differs from the weights of every step
     again = HeldOutWatch(held_out, task, policies, config, Precision("fp32", cpu), 16).look(task, 0)
     assert again["held_out_recall"] == recalls[best]
 
@@ -126,7 +126,7 @@ def test_random_weights_never_ship_as_they_are(configure, run, held_out):
 
 
 def test_what_is_looked_at_is_what_would_ship(build_small, configure, policies, held_out, cpu):
-    config = configure(recipe="dino")  # whose teacher ships
+    config = configure(recipe="dino")  # it ships its teacher
     task = build_small(config)
     with torch.no_grad():
         for weight in task.encoder.parameters():

@@ -1,4 +1,4 @@
-"""Weights from a file: all of them, by name, or a message that names what does not fit."""
+"""Initial weights from a file: all of them are loaded by name, or a message says what does not fit."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def test_both_kinds_of_files_load(encoder, build_small, configure, tmp_path, who
 
 
 def test_a_file_of_the_library_that_made_the_network_loads(tmp_path):
-    """Without the name under which the network lies here, and with the classifier that it has there."""
+    """The file lacks the prefix that the network has here, and includes its classifier."""
     path = tmp_path / "weights.safetensors"
     torch.manual_seed(1)
     theirs = timm.create_model("test_resnet")
@@ -69,14 +69,14 @@ def test_a_classifier_in_the_file_is_left_out_and_said(encoder, tmp_path, capsys
     state = {**encoder.backbone.state_dict(), "fc.weight": torch.zeros(10, 4)}
     safetensors.torch.save_file(state, tmp_path / "weights.safetensors")
     load_weights(encoder.backbone, tmp_path / "weights.safetensors")
-    assert not capsys.readouterr().err  # each stage loads them, and pretrain alone says it
+    assert not capsys.readouterr().err  # each stage loads the weights, but only pretrain reports this
     say_left_out(encoder.backbone, tmp_path / "weights.safetensors")
     assert "(1): fc.weight" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wrapped", ["", "network."])
 def test_weights_of_a_deeper_network_are_refused_and_a_classifier_within_a_head_is_not(tmp_path, wrapped):
-    """ConvNeXt's classifier lies beside a norm of the backbone, in one part."""
+    """ConvNeXt's classifier and a norm of its backbone are in the same module."""
     path = tmp_path / "weights.pth"
     theirs = timm.create_model("test_convnext").state_dict()
     assert {"head.fc.weight", "head.norm.weight"} <= theirs.keys()
@@ -193,7 +193,7 @@ def saved(path, content):
 
 @pytest.fixture
 def other(build_small, configure):
-    """Another encoder, whose weights are looked for in files."""
+    """Another encoder, whose weights the files contain."""
     return build_small(configure(seed=6)).encoder.backbone
 
 

@@ -1,4 +1,4 @@
-"""What keeps a start from being ruined: frozen at first, batch norms settled, slow early layers, an average that ships."""
+"""Protection of initial weights: frozen at first, batch norms recalibrated, slow early layers, a shipped average."""
 
 import os
 import signal
@@ -28,9 +28,9 @@ from tests.training.test_pretraining import same_bits
 
 @pytest.fixture
 def continued(configure, build_small, tmp_path):
-    """A function of values that returns the section of a run which goes on from an encoder of another seed.
+    """Return a function of values that configures a run from the weights of an encoder of another seed.
 
-    Its batch norms learn, too, unless values say otherwise.
+    Its batch norms learn, too, unless the values say otherwise.
     """
     path = tmp_path / "start.safetensors"
     first = build_small(configure(seed=7)).encoder
@@ -39,13 +39,13 @@ def continued(configure, build_small, tmp_path):
 
 
 def backbone_of(task):
-    """Weights and statistics, as bytes."""
+    """Return weights and statistics as bytes."""
     return {name: value.numpy().tobytes() for name, value in task.encoder.backbone.state_dict().items()}
 
 
 @pytest.mark.parametrize("values", [{}, {"recipe": "byol"}, {"micro_batch": 6}, {"recipe": "rotation"}])
 def test_a_frozen_backbone_keeps_its_bytes_and_its_heads_learn(run, continued, monkeypatch, values):
-    """And so does a teacher's copy. Statistics are settled before, and move once the backbone learns."""
+    """The same holds for a teacher's copy. Statistics are recalibrated before, and change once the backbone learns."""
     seen, heads, step = [], [], pretraining.Run.step
 
     def stepping(self, *args, **options):
@@ -55,8 +55,8 @@ def test_a_frozen_backbone_keeps_its_bytes_and_its_heads_learn(run, continued, m
 
     monkeypatch.setattr(pretraining.Run, "step", stepping)
     task, _ = run(continued(freeze_epochs=2, **values))
-    assert all(state == seen[0] for state in seen[:6])  # two of four epochs, of three steps
-    assert seen[6] != seen[5]  # running statistics: its first step as a learner has been encoded
+    assert all(state == seen[0] for state in seen[:6])  # two of four epochs, with three steps each
+    assert seen[6] != seen[5]  # its running statistics: the first batch has been encoded in training mode
     assert seen[7]["stem.0.weight"] != seen[6]["stem.0.weight"] == seen[0]["stem.0.weight"]
     assert not all(torch.equal(first, second) for first, second in zip(heads[0], heads[5], strict=True))
     assert all(weight.requires_grad for weight in task.encoder.parameters())
@@ -89,7 +89,7 @@ KEPT = {"freeze_epochs": 2, "layer_decay": 0.5, "ema": 0.8}
 
 @pytest.mark.parametrize("values", [KEPT, {**KEPT, "recipe": "byol"}], ids=["simclr", "byol"])
 def test_a_stopped_run_ends_as_if_it_had_not_been(run, continued, monkeypatch, values):
-    """Stopped while the backbone is frozen, in the last step before it learns, and once the average has begun."""
+    """It is stopped while the backbone is frozen, in the last step before it learns, and once the average has begun."""
     config = continued(**values)
     whole, curves = run(config, name="whole")
     steps, compare, at = [], type(whole).compare, {2, 5, 9}
@@ -111,7 +111,7 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(run, continued, monkeypatch, v
 
 
 def test_the_average_is_that_of_its_formula_from_the_thaw_on(run, continued, monkeypatch):
-    """In float64, of the weights after each step in which the backbone learns; it is watched and it ships."""
+    """Computed in float64 from the weights after each step in which the backbone learns; it is watched and it ships."""
     decay, weights, watched = 0.8, [], []
     step, measure = pretraining.Run.step, pretraining.EmbeddingWatch.measure
 
@@ -166,7 +166,7 @@ def test_an_average_of_no_step_and_of_one_are_the_weights_themselves():
 
 @pytest.fixture
 def encoding(pool, policies, build_small, continued, cpu):
-    """A task that goes on from given weights, what encodes its batches, and two of these."""
+    """Return a function that makes a task with initial weights, its batch encoder, and the places of two batches."""
 
     def make(at_once=16, **values):
         config = continued(**values)
@@ -179,9 +179,9 @@ def encoding(pool, policies, build_small, continued, cpu):
 
 @pytest.mark.parametrize("at_once", [16, 8])
 def test_batch_norms_are_settled_to_the_means_over_batches(encoding, at_once):
-    """Of what each of them is given, batch by batch, computed in float64; all else stays as it was."""
+    """The means of the inputs of each batch norm, batch by batch and in float64; everything else is unchanged."""
     task, encoder, places = encoding(at_once, recipe="byol")
-    task.of_a_head = nn.BatchNorm1d(16)  # beside the backbone, in the same forward pass
+    task.of_a_head = nn.BatchNorm1d(16)  # not in the backbone, but in the same forward pass
     task.encoder.register_forward_hook(lambda _, __, embeddings: task.of_a_head(embeddings))
     before, norm, given = task.state_dict(), task.encoder.backbone.stem[1], []
     before = {name: value.clone() for name, value in before.items()}
@@ -207,7 +207,7 @@ def test_only_a_given_start_is_settled_and_only_where_it_is_asked_for(run, confi
     run(continued(epochs=1, settle_norms=False))
     assert asked == []
     run(continued(epochs=1))
-    assert asked == [3]  # all 48 images
+    assert asked == [3]  # the batches of all 48 images
 
 
 RESNET = {"stem.0.weight": 4, "stem.1.bias": 4, "blocks.0.norm1.weight": 3, "blocks.1.shortcut.0.weight": 2,
@@ -271,7 +271,7 @@ def test_groups_have_their_layer_s_share_of_the_rate_and_steps_take_it(run, conf
     assert found["energy_head.projector.0.weight"] == (1.0, 0.1)
     assert "lr_scale" not in parameter_groups(task, 0.1)[0]
     moved = []
-    for layer_decay in (1.0, 0.5):  # the first step of Adam is as long as its rate, whatever the gradient
+    for layer_decay in (1.0, 0.5):  # the first step of Adam is as long as its learning rate, whatever the gradient
         config = configure(seed=7, layer_decay=layer_decay, epochs=1, batch_size=48, warmup=0.0)
         after, _ = run(config, name=str(layer_decay))
         moved.append(

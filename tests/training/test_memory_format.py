@@ -1,4 +1,4 @@
-"""Narrow networks train to their end: torch's own memory is not overwritten by what oneDNN does to them."""
+"""Narrow networks train to the end: oneDNN does not overwrite torch's memory."""
 
 import os
 import subprocess
@@ -45,7 +45,7 @@ print("done")
 
 
 def test_a_narrow_network_is_pretrained_and_fine_tuned_to_the_end(pool, configure, tmp_path):
-    """In a process of its own, as memory that is overwritten ends it, and with AVX2, where that happens."""
+    """It runs in its own process, because overwritten memory kills it, and with AVX2, with which that happens."""
     config = configure(epochs=24, backbone={"name": "resnet_cifar", "depth": 8, "width": 4})  # 72 steps
     store = pool.files[0].parents[1]
     command = [sys.executable, "-c", TRAINED, store, tmp_path / "work", config.model_dump_json()]

@@ -1,4 +1,4 @@
-"""Batches in parts: the gradient of the whole batch, whatever is compared in it."""
+"""Batches in micro-batches have the gradient of the whole batch, whatever the loss compares in it."""
 
 import copy
 
@@ -25,13 +25,13 @@ def in_one_pass(encode):
 
 
 def in_plain_parts(encode):
-    """Encode micro-batches with all that their gradients need: what ghost batch norm is."""
+    """Encode micro-batches and keep all activations, which is the definition of ghost batch norm."""
     parts = [encode(positions, positions[0]) for positions in np.array_split(np.arange(IMAGES), 3)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def noting(batches, seen):
-    """Encode them as training does; note the positions that are encoded."""
+    """Encode as training does, and record the positions that are encoded."""
 
     def go(encode):
         def encode_noted(positions, place):
@@ -49,7 +49,7 @@ def begin(task):
 
 @pytest.fixture
 def no_memory(monkeypatch):
-    """All micro-batches are encoded twice."""
+    """Leave no free memory, so that all micro-batches are encoded twice."""
     monkeypatch.setattr(micro_batches, "free_memory", lambda device: 0)
 
 
@@ -68,7 +68,7 @@ def test_the_gradient_is_that_of_one_pass(recipe):
 
 
 class Normed(nn.Module):
-    """A batch norm and dropout before a small backbone."""
+    """A batch norm, a small backbone and dropout."""
 
     def __init__(self, backbone):
         super().__init__()
@@ -81,14 +81,14 @@ class Normed(nn.Module):
 @pytest.mark.parametrize("recipe", ["simclr", "byol"])
 @pytest.mark.parametrize("memory", [0, 2**30])
 def test_batch_norms_are_ghost_batch_norms_and_dropout_is_drawn_once(recipe, memory, monkeypatch):
-    """To the bit, running statistics among it, whether micro-batches are encoded again or keep what they need."""
+    """All bits are equal, including running statistics, whether micro-batches are encoded again or kept in memory."""
     monkeypatch.setattr(micro_batches, "free_memory", lambda device: memory)
     encoder = small_encoder(seed=0)
     encoder.backbone = Normed(encoder.backbone)
     task = task_of(recipe, encoder)
     other = copy.deepcopy(task)
     seen, batches = [], begin(other)
-    for _ in range(2):  # what fits is known after the first step
+    for _ in range(2):  # the first step finds out what fits
         seen.clear()
         loss, plain = gradients(task, in_plain_parts, IMAGES)
         same_loss, parts = gradients(other, noting(batches, seen), IMAGES, batches.unchanged_buffers)
@@ -101,10 +101,10 @@ def test_batch_norms_are_ghost_batch_norms_and_dropout_is_drawn_once(recipe, mem
 @pytest.mark.usefixtures("no_memory")
 @pytest.mark.parametrize(
     ("bytes_of_an_image", "later"),
-    [(8, [36]), (10**6, [12, 12, 12, 12, 12])],  # small beside what a gradient needs, and large
+    [(8, [36]), (10**6, [12, 12, 12, 12, 12])],  # smaller and larger than the activations that a gradient needs
 )
 def test_views_are_made_together_and_held_where_they_are_small(bytes_of_an_image, later):
-    """In the first step nobody knows; those of the last micro-batch are there when its gradient is due."""
+    """The first step does not know their size; the views of the last micro-batch are still there for its gradient."""
     encoder, made = nn.Sequential(nn.Linear(1, 64), nn.ReLU(), nn.Linear(64, 64)), []
     batches = MicroBatches(encoder, MICRO_BATCH, torch.device("cpu"))
 
@@ -113,7 +113,7 @@ def test_views_are_made_together_and_held_where_they_are_small(bytes_of_an_image
         return {"positions": torch.tensor(positions)[:, None].expand(-1, bytes_of_an_image // 8).contiguous()}
 
     def encode(views, place):
-        assert views["positions"][0, 0] == place  # they are its own
+        assert views["positions"][0, 0] == place  # the views belong to these positions
         return {"embeddings": encoder(views["positions"][:, :1].float())}
 
     for expected in ([12, 12, 12, 12, 12], later):
@@ -123,7 +123,7 @@ def test_views_are_made_together_and_held_where_they_are_small(bytes_of_an_image
 
 
 class Recomputed(SmallBackbone):
-    """A backbone with a batch norm that is computed again for its gradient."""
+    """A backbone with a batch norm, which is recomputed in the backward pass."""
 
     recomputes = True
 

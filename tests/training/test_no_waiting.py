@@ -1,4 +1,4 @@
-"""A step whose figures nobody looks at waits for no device: it reads no value, and hands over none."""
+"""A step whose figures are not needed never waits for the device: it reads no value from it and copies none to it."""
 
 from collections import Counter
 
@@ -13,21 +13,21 @@ from tests.training.test_diagnoses import OWN
 
 aten = torch.ops.aten
 COUNTED = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.bincount, aten._unique2, aten.equal}
-"""Operations whose result, or its size, a device has to be waited for."""
+"""Operations that have to wait for the device, because of their result or its size."""
 IN_MEMORY = ("tolist", "numpy", "cpu", "new_tensor")
-"""Methods that on a CPU are none of these, but copy from a device, or to it."""
+"""Methods that are not operations on a CPU, but copy to or from another device."""
 KNOWN = {
     "masked_tokens": {"nonzero", "_local_scalar_dense", "cpu"},  # which entries of a vocabulary are idle
     "missing_frame": {"nonzero", "_local_scalar_dense", "cpu"},  # the same
     "truncated_triplet": {"_local_scalar_dense", "cpu", "tolist", "_unique2"},  # how many keys each image has
 }
-"""What is left: the shape of what follows depends on it."""
+"""Waits that remain, because the shapes of further tensors depend on the values."""
 STEPS = 4
 SHORT = {"w_mse": {"pretext_task": {"out_dim": 8}}}  # fewer dimensions than images
 
 
 class Waits(TorchDispatchMode):
-    """Counts what waits for a device in steps that are not measured, from the second on."""
+    """Count what waits for a device in the steps that are not measured, from the second one on."""
 
     def __init__(self):
         super().__init__()
@@ -47,7 +47,7 @@ class Waits(TorchDispatchMode):
 
 @pytest.fixture
 def waits(monkeypatch):
-    """A function of a run that counts; its last step makes the only row."""
+    """Return a function that counts the waits of a run, in which only the last step ends a row."""
     monkeypatch.setattr(pretraining, "LOGGED_ROWS", 1)
     counter = Waits()
     for name in IN_MEMORY:
@@ -98,7 +98,7 @@ def test_a_step_between_two_rows_waits_for_nothing(recipe, waits, run, configure
 @pytest.mark.parametrize("recipe", ["simclr", "dcl", "triplet", "mocov2", "byol", "swav", "w_mse", "masked_tokens"])
 def test_whether_figures_are_looked_at_changes_no_weight(recipe, run, configure, make_pool, monkeypatch):
     config, weights, losses = small(configure, recipe, epochs=2), [], []
-    for rows in (50, 2):  # of single steps, and of as many as an epoch has
+    for rows in (50, 2):  # rows of single steps, and rows of a whole epoch
         monkeypatch.setattr(pretraining, "LOGGED_ROWS", rows)
         task, history = run(config, make_pool(16 * STEPS, True), name=f"{rows} rows")
         weights.append(torch.cat([value.double().flatten() for value in task.state_dict().values()]))

@@ -1,4 +1,4 @@
-"""Views of other frames of a clip: which they are, that nothing else depends on them, and who is refused."""
+"""Views of other frames of a clip: which frames they show, that nothing else depends on them, and what is refused."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ NOISY = {"size": 8, "gaussian_noise": {"p": 1.0, "std": 0.1}}
 
 @pytest.fixture
 def made(build_small, configure, pool, cpu):
-    """A function of values of `pretrain`, policies and the positions of a batch that makes its views as training does."""
+    """Return a function of values of `pretrain`, policies and positions that makes views as training does."""
 
     def go(values, positions, policies=None, data=pool, epoch=0, at_once=64):
         config = configure(**values)
@@ -38,7 +38,7 @@ def made(build_small, configure, pool, cpu):
 
 
 def shown(batch, kind, pool):
-    """The positions in the pool (N, V) of the images that views without any change are of."""
+    """Return the positions (N, V) in the pool of the images that unchanged views show."""
     images = torch.from_numpy(pool.images(np.arange(len(pool)))).permute(0, 3, 1, 2) / 255
     found = (batch.views[kind][:, :, None] - images).abs().amax(dim=(3, 4, 5))
     assert found.amin(dim=2).max() < 1e-6
@@ -121,7 +121,7 @@ def test_a_run_on_time_is_resumed_to_the_bit(recipe, run, configure):
 
 
 def test_near_frames_are_told_to_the_loss(run, configure):
-    """In a pool that is one clip, all of it near, nobody has a negative."""
+    """In a pool that is a single clip of near frames, most pairs are not negatives."""
     _, history = run(configure(epochs=1, on_collapse="warn", positives={"within": 10.0}, batch_size=8))
     assert all(0 < row["negatives"] < 14 for row in history.rows)
 

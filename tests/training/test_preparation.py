@@ -1,4 +1,4 @@
-"""What does not fit a task is refused before training: its views' size, what it cuts from them, their operations."""
+"""What does not fit a task is refused before training: sizes of views and of what is cut from them, and operations."""
 
 import pytest
 
@@ -19,7 +19,7 @@ FRAMING = Framing(16, "squash", (0, 0, 0))
 
 @pytest.fixture
 def built(configure, pool):
-    """A function of a recipe, its kinds of views and other values that builds its task."""
+    """Return a function of a recipe, its kinds of views and other values that builds the task."""
 
     def go(recipe, views, **values):
         policies = {kind: Policy.model_validate(view) for kind, view in views.items()}
@@ -30,7 +30,7 @@ def built(configure, pool):
 
 
 def test_a_task_is_built_for_the_kind_of_view_that_it_learns_from(built):
-    """Whether it is the larger one or the smaller one, and though the task would refuse the other."""
+    """It may be the larger or the smaller one, and the task might refuse the other."""
     assert built("jigsaw", {"global": {"size": 8}, "plain": {"size": 16}}).tiling.size == 16
     assert built("jigsaw", {"global": {"size": 32}, "plain": {"size": 16}}).tiling.size == 16
     own = built("jigsaw", {"global": {"size": 8}, "own": {"size": 20}}, pretext_task={"view": "own"})
@@ -51,7 +51,7 @@ def test_the_card_says_whether_the_encoder_sees_colours(built, configure, pool, 
 
 
 def test_the_card_tells_encoders_of_other_seeds_from_others(built, configure, pool, tmp_path):
-    """The same digest for each seed, and for a copy of the same file; another for whatever else shapes the weights."""
+    """The digest ignores the seed and the name of a file; all other settings that shape the weights change it."""
 
     def card(size=16, **values):
         config, views = configure(recipe="flip", **values), {"plain": {"size": size}, "global": {"size": 8}}
@@ -156,7 +156,7 @@ def test_a_kind_of_view_that_an_option_asks_for_is_named_too(configure, policies
 
 
 def test_a_backbone_is_built_once_for_the_main_kind_of_view(configure, pool):
-    """No model is built to learn which views it needs."""
+    """No model is built just to learn which views it needs."""
     sizes = []
 
     class Plugin:
@@ -220,7 +220,7 @@ def test_needs_without_views_are_none():
 
 
 def test_a_backbone_for_one_size_is_refused_by_name_where_views_have_two(build_small, configure):
-    """Before training; and a network of which views have the right size passes."""
+    """It is refused before training; a network whose views all have the right size passes."""
     transformer = {"name": "timm/vit_tiny_patch16_224", "patch_size": 2}
     assert build_small(configure(backbone=transformer)).views == ViewNeeds("global", 2)
     words = r"augment\.views\.local\.size: backbone 'timm/vit_tiny_patch16_224', built for the 8 px of .*global.* 4 px"
@@ -229,7 +229,7 @@ def test_a_backbone_for_one_size_is_refused_by_name_where_views_have_two(build_s
 
 
 class Flattening(Backbone):
-    """Its embeddings are as long as its images are large."""
+    """A backbone whose embedding length depends on the size of its images."""
 
     embedding_dim = 3 * 8 * 8
 

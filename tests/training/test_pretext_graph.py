@@ -1,4 +1,4 @@
-"""pretext.onnx computes what torch computes, or is refused."""
+"""pretext.onnx computes what torch computes; otherwise it is refused."""
 
 import numpy as np
 import onnxruntime
@@ -38,9 +38,7 @@ def test_the_graph_matches_torch_at_other_shapes_or_is_refused(
     assert session.get_modelmeta().custom_metadata_map["resize"] == "crop"
     assert card(task).plugins == {"somebody": "1.2"}
 
-    monkeypatch.setattr(
-        pretext_graph, "write_image_graph", lambda *arguments, **options: None
-    )  # the file stays as it is
+    monkeypatch.setattr(pretext_graph, "write_image_graph", lambda *arguments, **options: None)  # the file is unchanged
     with torch.no_grad():
         task.head.bias[0] += 0.1
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""The loop: resuming to the bit, refusing what cannot be learned from, ending what goes wrong."""
+"""The training loop resumes bit by bit, refuses pools that nothing can be learned from, and ends runs that diverge."""
 
 import os
 import signal
@@ -92,7 +92,7 @@ def add_dropout(task):
     ],
 )
 def test_a_stopped_run_ends_as_if_it_had_not_been(run, configure, monkeypatch, values, change):
-    """Stopped by Ctrl-C in step 5, which is not the first of its epoch, by SIGTERM in step 9, and taken up again."""
+    """It is stopped by Ctrl-C in step 5, amid an epoch, and by SIGTERM in step 9, and resumed both times."""
     config = configure(**values)
     whole, curves = run(config, name="whole", change=change)
 
@@ -107,15 +107,15 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(run, configure, monkeypatch, v
 
     monkeypatch.setattr(type(whole), "compare", interrupted)
     for done in (5, 9):
-        torch.rand(3)  # whatever else draws numbers between two sittings
+        torch.rand(3)  # numbers drawn by something else between the two runs
         with pytest.raises(KeyboardInterrupt, match=rf"stopped after step {done} of 12.*dvc repro"):
             run(config, change=change)
     pieced, pieced_curves = run(config, change=change)
 
-    assert len(steps) == 12  # no step twice
+    assert len(steps) == 12  # no step was taken twice
     assert same_bits(whole, pieced)
     assert (curves.rows, curves.warnings) == (pieced_curves.rows, pieced_curves.warnings)
-    warned = values in ({"loss": {"temperature": 0.001}}, {"recipe": "colorization"})  # digits have no colours
+    warned = values in ({"loss": {"temperature": 0.001}}, {"recipe": "colorization"})  # digits are grey
     assert len(curves.warnings) == warned
 
 
@@ -130,7 +130,7 @@ def test_it_learns_and_logs(run, configure, tmp_path):
         "learning_rate", "update_ratio", "embedding_std", "effective_rank", "alignment", "uniformity",
         "view_recall",
     }  # fmt: skip
-    assert not list((tmp_path / ".work").iterdir())  # nothing is left of a run that is done
+    assert not list((tmp_path / ".work").iterdir())  # a finished run leaves nothing
 
 
 def test_other_seeds_give_other_weights(run, configure):
@@ -159,7 +159,7 @@ def test_batches_visit_every_image_once_an_epoch_and_resume_in_its_midst(configu
     for epoch in range(4):
         visited = np.concatenate([positions for _, number, positions in steps if number == epoch])
         assert sorted(visited) == list(range(48))
-    assert not np.array_equal(steps[0][2], steps[4][2])  # each epoch has an order of its own
+    assert not np.array_equal(steps[0][2], steps[4][2])  # each epoch has its own order
     later = list(plan.batches(0, pool.ids, 6))
     assert [step[:2] for step in later] == [step[:2] for step in steps[6:]]
     assert all(np.array_equal(a[2], b[2]) for a, b in zip(later, steps[6:], strict=True))
@@ -180,7 +180,7 @@ def test_the_encoder_is_looked_at_in_all_rows_of_a_long_run_and_some_of_a_short_
     assert len(seen) == looks
     assert seen[-1] == total
     if total > 12:
-        assert max(later - sooner for sooner, later in pairwise([0, *seen])) <= total / 10  # evenly
+        assert max(later - sooner for sooner, later in pairwise([0, *seen])) <= total / 10  # evenly spaced
 
 
 @pytest.mark.parametrize(("total", "rows"), [(1, 1), (12, 12), (160, 54), (1000, 50), (1003, 51)])
@@ -192,7 +192,7 @@ def test_a_run_logs_about_fifty_rows_and_its_last_step(configure, total, rows):
 
 @pytest.mark.parametrize("then", ["a row ends", "a stop is requested", "an error is raised"])
 def test_nan_between_two_rows_is_named_by_its_step_and_never_saved(run, configure, tmp_path, monkeypatch, then):
-    monkeypatch.setattr(pretraining, "LOGGED_ROWS", 1)  # the only row ends with step 11
+    monkeypatch.setattr(pretraining, "LOGGED_ROWS", 1)  # the only row ends with the last step
 
     def broken(task):
         compare = task.compare

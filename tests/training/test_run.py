@@ -1,4 +1,4 @@
-"""A run in motion: each step begins with the random numbers that torch's own seed gives."""
+"""A single step of a run begins with the random numbers that torch draws for its seed."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from ssl_pipeline.training.run import seed_torch
 
 
-@pytest.mark.parametrize("seed", [0, 7, 2**64 - 1])  # a hash of 64 bits is a seed
+@pytest.mark.parametrize("seed", [0, 7, 2**64 - 1])  # the seed may be any 64-bit hash
 def test_a_seed_gives_the_bits_that_torch_gives(seed, cpu):
     drawn = []
     with torch.random.fork_rng(devices=[]):

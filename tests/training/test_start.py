@@ -1,4 +1,4 @@
-"""What training starts from: the network as its library has it, seen with the eyes that it was trained with."""
+"""Initial weights: the network equals that of its library, and sees images normalised as in its own training."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ LIBRARIES = {
 
 @pytest.fixture(scope="module")
 def theirs():
-    """Networks with their classifiers, as their libraries build them, with statistics that are not those of nothing."""
+    """Networks with their classifiers, as their libraries build them, with statistics of a batch."""
     torch.manual_seed(3)
     found = {name: build() for name, build in LIBRARIES.items()}
     for network in found.values():
@@ -56,7 +56,7 @@ def given(path: Path, configure, pool, name="timm/resnet18", **values):
 @pytest.mark.parametrize("name", LIBRARIES)
 @pytest.mark.parametrize("kind", ["weights.safetensors", "weights.pth", "checkpoint.pt"])
 def test_a_start_is_what_its_library_makes_of_the_same_images(theirs, configure, pool, tmp_path, name, kind, capsys):
-    """Whether the file is plain or a checkpoint of a network that several GPUs trained."""
+    """The file may be plain, or a checkpoint of a network trained on several GPUs."""
     state, path = theirs[name].state_dict(), tmp_path / kind
     if kind == "weights.safetensors":
         safetensors.torch.save_file(state, path)
@@ -90,7 +90,7 @@ def test_images_are_normalised_as_the_weights_were_trained_or_as_it_is_said(thei
 
 
 def test_an_encoder_of_ours_sees_images_as_it_has_learned_to(configure, pool, build_small, policies, tmp_path):
-    """With the mean and std of the pool that it was trained on, which the card of what follows names."""
+    """It keeps the mean and std of the pool that it was trained on, and the card records them."""
     mean, std, path = (0.25, 0.5, 0.75), (0.1, 0.2, 0.3), tmp_path / "encoder.safetensors"
     first = build_encoder(REGISTRY, BACKBONE, mean, std, 9, 8)
     safetensors.torch.save_file(first.state_dict(), path)
@@ -108,7 +108,7 @@ def test_an_encoder_of_ours_sees_images_as_it_has_learned_to(configure, pool, bu
 
 @pytest.fixture
 def published(monkeypatch):
-    """Weights of timm without a network: those of a seed. Notes what was asked for."""
+    """Pretend that timm's published weights are the untrained ones, and record which were asked for."""
     asked, create = [], timm.create_model
 
     def offline(model, *, pretrained=False, **options):
@@ -124,7 +124,7 @@ def test_a_name_stands_for_published_weights_and_for_the_backbone(configure, poo
     method = method_of(REGISTRY, configure().model_copy(update={"init": "timm/resnet18.a1_in1k", "backbone": "recipe"}))
     assert method.pretrain.backbone == Choice(name="timm/resnet18")
     encoder = start_encoder(REGISTRY, method.pretrain, pool, 32)
-    assert set(published) == {"resnet18.a1_in1k"}  # asked twice, with a size in px and without
+    assert set(published) == {"resnet18.a1_in1k"}  # asked for twice: with a size and without
     assert encoder.mean.flatten().tolist() == pytest.approx(MEAN)
     assert encoder.backbone.published_licence == "apache-2.0"
 

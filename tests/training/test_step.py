@@ -1,4 +1,4 @@
-"""A step tells how far the training is, and gives numbers by image; what follows it is given what was kept."""
+"""A step knows the progress of training, gives each image its own numbers, and passes on what losses keep."""
 
 import pytest
 import torch

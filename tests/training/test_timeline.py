@@ -8,12 +8,12 @@ from ssl_pipeline.testing.material import make_ids
 from ssl_pipeline.training.timeline import SLACK, FramePaths, Timeline
 
 WITHIN = 1.0
-NTSC = 1001 / 30000  # s, from one frame to the next
+NTSC = 1001 / 30000  # seconds per frame
 
 
 @pytest.fixture(scope="module")
 def moments() -> Moments:
-    """60 images in no order: frames of five clips at odd times, some at the same one, and some images without a time."""
+    """60 images in random order: frames of five clips at uneven or equal times, and images without a time."""
     random = np.random.default_rng(0)
     rows: list[Moment | None] = [
         Moment(f"clip {number % 5}", float(random.uniform(0, 8)) if number % 7 else 3.0) for number in range(54)
@@ -23,7 +23,7 @@ def moments() -> Moments:
 
 
 def apart(moments: Moments) -> np.ndarray:
-    """Signed times (n, n) from one image to another, s; NaN where they are of no common clip."""
+    """Return signed times (n, n) from one image to another, in s; NaN if they have no clip in common."""
     same = (moments.clips[:, None] == moments.clips) & (moments.clips >= 0)[:, None]
     return np.where(same, moments.seconds[None] - moments.seconds[:, None], np.nan)
 
@@ -44,7 +44,7 @@ def test_two_are_near_each_other_by_their_times_alone(moments: Moments):
     expected = (np.abs(apart(moments)) <= WITHIN * (1 + SLACK)) | np.eye(60, dtype=bool)
     assert (found == expected).all()
     twice = (found.astype(int) @ found.astype(int)) > 0
-    assert (twice & ~found).any()  # being near is not transitive, so that no number for each image could say it
+    assert (twice & ~found).any()  # being near is not transitive, so that no cluster number per image could express it
 
 
 def test_a_distance_of_just_the_bound_is_near():
@@ -58,7 +58,7 @@ def test_one_frame_a_second_of_a_film_of_29_97_is_a_second_from_the_next():
     line, ids = Timeline(moments, 1.0), np.arange(18, dtype=np.uint64)
     assert FramePaths(line, 3, 0.2, 1.0).usable.tolist() == list(range(18))
     drawn = line.neighbours(np.arange(18), 1.0, np.zeros(18, np.float32))
-    assert drawn.tolist() == [1, *range(8), 10, *range(9, 17)]  # the first one, or that after it
+    assert drawn.tolist() == [1, *range(8), 10, *range(9, 17)]  # the frame before, or after for the first one
     near = line.near(ids, 1.0)
     assert ((near.places[drawn] - near.places).abs() <= near.within).all()
     assert not len(FramePaths(line, 3, 0.2, 0.99).usable)

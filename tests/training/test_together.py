@@ -1,4 +1,4 @@
-"""Several processes: the gradients of one. `benchmarks/ranks.py` makes a table of it; whole runs are in tests/stages/."""
+"""Several processes have the gradients of one; `benchmarks/ranks.py` tabulates them. tests/stages/ has whole runs."""
 
 import pytest
 import torch
@@ -8,15 +8,15 @@ from benchmarks.ranks import by_ranks, of_a_recipe
 from ssl_pipeline.training.together import ALONE, Ranks
 
 STEPS = [(recipe, False) for recipe in REGISTRY.names("recipe")] + [("dino", True), ("byol", True), ("rotation", True)]
-"""Recipes, each with an encoder without batch norms or with them."""
+"""Recipes, and whether the encoder has batch norms."""
 BOUNDS = dict.fromkeys(IN_FLOAT32, 2e-6) | dict.fromkeys(("denoise", "mae"), 1e-8)
-"""Bounds of gradients that are float32, or pass through it: a third of those of denoise and mae is not exact there."""
+"""Bounds for gradients that are computed partly in float32; for denoise and mae, one third is not exact there."""
 RANKS = 3
 
 
 @pytest.fixture(scope="module")
 def apart():
-    """What three ranks have found, each of them."""
+    """The findings of each of three ranks."""
     return dict(zip(STEPS, by_ranks(RANKS, STEPS), strict=True))
 
 
@@ -37,7 +37,7 @@ def test_no_more_is_sent_than_must_be(recipe, apart):
     for own in apart[recipe, False]:
         weights = sum(gradient.nbytes for gradient in own.gradients.values())
         share = 2 * (RANKS - 1) / RANKS
-        assert share * weights < own.sent <= 1.05 * share * own.least  # embeddings, too
+        assert share * weights < own.sent <= 1.05 * share * own.least  # embeddings are sent too
 
 
 def test_shares_are_all_of_a_batch_and_as_equal_as_can_be():

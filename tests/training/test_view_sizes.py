@@ -1,4 +1,4 @@
-"""Progressive resolution: small views first, the same ones with fewer pixels, to the bit also when a run is killed."""
+"""Progressive resolution: small views first, which are the same views with fewer pixels, bit by bit after a kill."""
 
 from inspect import signature
 
@@ -29,7 +29,7 @@ REGISTRY = load_registry()
 
 @pytest.fixture
 def larger(policies):
-    """The policies with views of 16 px, of which a half is 8 px, and local ones of 8 px."""
+    """The policies with views of 16 px, half of which is 8 px, and with local views of 8 px."""
     blur = {"gaussian_blur": {"p": 0.5, "sigma": [0.5, 1.0]}}
     changed = {kind: policy.model_copy(update={"size": 2 * policy.size}) for kind, policy in policies.items()}
     return changed | {"global": Policy.model_validate(changed["global"].model_dump() | blur)}
@@ -37,7 +37,7 @@ def larger(policies):
 
 @pytest.fixture
 def built(configure, pool, larger):
-    """A function of values of `pretrain` that builds a task on the larger views."""
+    """Return a function of values of `pretrain` that builds a task on the larger views."""
 
     def go(**values):
         config = configure(**values)
@@ -77,7 +77,7 @@ def test_what_rounds_to_full_size_is_a_run_at_full_size(build_small, configure, 
 
 
 def test_a_small_view_is_the_same_view_with_fewer_pixels(pool, larger):
-    """Whatever its size: the same crops, flips, rotations and colours are drawn for it."""
+    """The same crops, flips, rotations and colours are drawn for every size."""
     policy = Policy.model_validate(
         {
             "size": 16,
@@ -97,12 +97,12 @@ def test_a_small_view_is_the_same_view_with_fewer_pixels(pool, larger):
     error = (shrunk - small).abs().mean(dim=(1, 2, 3))
     assert error.mean() < 0.03
     assert error.max() < 0.1
-    assert (shrunk - small.roll(1, 0)).abs().mean() > 0.15  # other views are not alike
+    assert (shrunk - small.roll(1, 0)).abs().mean() > 0.15  # other views differ
 
 
 @pytest.mark.parametrize("last", [5, 6, 7])
 def test_a_run_that_is_stopped_around_a_change_ends_as_if_it_had_not_been(run, configure, last):
-    """Of 12 steps the first 6 are of 4 px: stopped just before the change, at it, and after the first step behind it."""
+    """The first 6 of 12 steps have 4 px: the run is stopped just before the change, at it, and one step after it."""
     config = configure(resolution=HALF)
     whole, curves = run(config, name="whole")
     with pytest.raises(KeyboardInterrupt, match=rf"stopped after step {last} of 12"):
@@ -114,7 +114,7 @@ def test_a_run_that_is_stopped_around_a_change_ends_as_if_it_had_not_been(run, c
 
 
 def test_a_row_of_the_curves_is_of_views_of_one_size(run, configure, monkeypatch):
-    """Also where a change falls between two of the steps after which rows end."""
+    """This holds even if the change falls between two steps that end rows."""
     monkeypatch.setattr("ssl_pipeline.training.pretraining.LOGGED_ROWS", 3)
     _, curves = run(configure(resolution=HALF))
     assert [(row["step"], row["view_size"]) for row in curves.rows] == [(4, 4), (6, 4), (8, 8), (12, 8)]
@@ -146,7 +146,7 @@ def test_views_have_the_sizes_that_are_asked_for_and_are_watched_at_them(run, co
 
 
 def test_each_recipe_takes_small_views_or_is_refused_by_name(built, configure):
-    """Before anything is trained; those whose heads are made for one size are refused, and no others."""
+    """It is refused before training if its head is made for one size, and only then."""
     own = {"backbone": {"name": "timm/test_vit", "patch_size": 4}, "pretext_task": {"view": "global"}}
     refused = []
     for recipe in REGISTRY.names("recipe"):
@@ -166,7 +166,7 @@ def test_each_recipe_takes_small_views_or_is_refused_by_name(built, configure):
 
 
 class OneSize(nn.Module):
-    """A task whose head is made for 16 px, though its signature does not say so."""
+    """A task whose head is made for 16 px, although its signature does not say so."""
 
     def __init__(self, task):
         super().__init__()
@@ -208,7 +208,7 @@ def test_sizes_that_a_backbone_does_not_take_are_refused(built, values, words):
 
 
 class Strided(nn.Module):
-    """A backbone that takes multiples of 8 px alone."""
+    """A backbone that takes only multiples of 8 px."""
 
     embedding_dim, map_channels, patch_size = 4, (), 0
 
@@ -223,9 +223,9 @@ class Strided(nn.Module):
 
 
 def test_sides_are_rounded_to_what_the_backbone_takes(pool, built, larger, monkeypatch):
-    """To a multiple of the patch of a transformer for any size, or of the stride, of a network that asks for that."""
+    """They are multiples of a transformer's patch, or of the stride of a network that requires it."""
     convnext = build_encoder(REGISTRY, Choice(name="timm/test_convnext"), pool.mean, pool.std, 0, 40)
-    assert multiples_near(convnext, 22)[0] == 24  # px, in patches of 4
+    assert multiples_near(convnext, 22)[0] == 24  # a multiple of its patches of 4 px
     assert refusal(convnext, 22)
     task, config = built()
     task.encoder.backbone = Strided()
@@ -248,4 +248,4 @@ def test_the_card_says_it_and_another_schedule_is_another_run(built, larger, poo
     schedules = [[[0, 1.0]], HALF, [[0, 0.5], [0.25, 1.0]], [[0, 0.75], [0.5, 1.0]]]
     runs = [shaping(configure_resolution(config, schedule)) for schedule in schedules]
     assert all(one not in runs[:number] for number, one in enumerate(runs))
-    assert "resolution" not in runs[0]  # as in cards of earlier versions, whose views were of full size
+    assert "resolution" not in runs[0]  # as in cards of earlier versions, whose views were always of full size

@@ -1,4 +1,4 @@
-"""What a run leaves: whose weights ship, and what a queue knows of its keys."""
+"""Products of a run: whose weights ship, and how many keys of each image a queue holds."""
 
 import copy
 
@@ -19,7 +19,7 @@ def test_what_ships_is_who_should_after_a_resumed_run_too(
 ):
     config, checkpoints = configure(recipe=recipe), Checkpoints(tmp_path / ".work", "run", {})
     tasks = [build_small(config), build_small(config)]
-    for task in tasks:  # the second goes on from the last checkpoint, after which there was nothing left to learn
+    for task in tasks:  # the second one resumes from the last checkpoint, with no steps left
         before, finish = {}, task.finish
 
         def finish_and_look(task=task, before=before, finish=finish):
@@ -43,11 +43,11 @@ def test_what_ships_is_who_should_after_a_resumed_run_too(
 
 
 def test_a_queue_knows_how_many_keys_of_each_image_it_holds(pool, policies, configure, build_small, cpu, tmp_path):
-    """48 images in batches of 16: after two epochs a queue of 96 holds each of them twice."""
+    """With 48 images in batches of 16, a queue of 96 holds each image twice after two epochs."""
     options = {"name": "truncated_triplet", "margin": 1.0, "classes": 10, "false_negative_probability": 0.05}
     config = configure(recipe="mocov2", negatives={"queue_size": 96}, loss=options, epochs=3, batch_size=16)
     task, checkpoints = build_small(config), Checkpoints(tmp_path / ".work", "run", {})
     history = train(task, pool, policies, config, optimizer_of(config), Precision("fp32", cpu), checkpoints)
     held = task.negatives.memory.recall()[1].unique(return_counts=True)[1]
     assert held.tolist() == [2] * 48
-    assert history.rows[-1]["deputy_rank"] > binom.isf(0.05, 96, 0.1) + 1  # which would do for keys of 96 images
+    assert history.rows[-1]["deputy_rank"] > binom.isf(0.05, 96, 0.1) + 1  # the rank for keys of 96 different images
