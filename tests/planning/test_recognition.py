@@ -30,7 +30,7 @@ def test_frames_are_recognised_in_folders_and_archives(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moving", [True, False])
-def test_photographs_are_not(tmp_path: Path, moving: bool) -> None:
+def test_photographs_are_not_taken_for_frames(tmp_path: Path, moving: bool) -> None:
     """Neither numbered images that look different, nor similar images whose names do not count up, are frames."""
     for folder in ("cat", "dog", "cow"):
         write(tmp_path / folder, moving)

@@ -30,7 +30,7 @@ def test_digits_are_told_from_their_mirrors_and_turns():
         assert told.low <= told.share <= told.high
 
 
-def test_textures_are_not(textures: np.ndarray):
+def test_textures_are_not_told_from_their_mirrors_and_turns(textures: np.ndarray):
     found = tell_apart(textures, alone(COUNT))
     assert found.keys() == {"horizontal_flip", "vertical_flip", "quarter_turn"}
     for turn, told in found.items():

@@ -146,7 +146,7 @@ def test_the_loss_is_the_paper_s():
     assert task.state_dict()["counts"].tolist() == counts
 
 
-def test_places_are_asked_for_the_mean_of_what_is_to_be_found_there():
+def test_the_answer_at_each_place_is_the_mean_colour_of_its_pixels():
     images = make_images(3, 16)
     encoded = make().eval()({"plain": images[:, None]})
     lab = np.array([[cie(tuple(pixel)) for pixel in image.flatten(1).T.tolist()] for image in images])
@@ -191,7 +191,7 @@ def accuracy_on_fresh_colours() -> float:
     return task.eval().compare(task({"plain": one_colour(fresh)}), make_step()).metrics["pretext_accuracy"].item()
 
 
-def test_colours_of_equal_lightness_cannot_be_told_apart_as_by_another_grey_they_could(monkeypatch: pytest.MonkeyPatch):
+def test_colours_of_equal_lightness_look_alike_in_luminance_but_not_in_another_grey(monkeypatch: pytest.MonkeyPatch):
     assert accuracy_on_fresh_colours() == pytest.approx(1 / 8, abs=0.03)
     monkeypatch.setattr(encoder, "luminance", lambda images: images.mean(dim=1, keepdim=True))
     assert accuracy_on_fresh_colours() > 0.4

@@ -169,7 +169,7 @@ def test_what_is_asked_of_the_teacher_is_known_before_anything_is_built():
     assert teaching_of(REGISTRY, Choice(name="rotation")) is None
 
 
-def test_views_are_told_apart_besides_by_a_weight():
+def test_simclr_s_loss_of_two_views_is_added_with_its_weight():
     """The loss is that of the teacher plus `views_weight` times SimCLR's of two views."""
     alone, both = made(views=2), made(views=2, views_weight=0.5)
     both.load_state_dict(alone.state_dict(), strict=False)

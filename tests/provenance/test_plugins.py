@@ -137,7 +137,7 @@ def test_what_was_found_is_remembered_until_something_changes(tmp_path: Path):
     assert len(asked) == 3
 
 
-def test_of_a_recipe_counts_what_a_run_takes_from_it():
+def test_only_what_a_run_takes_from_a_recipe_counts():
     """The run takes epochs that are left to the recipe; the stage that makes views takes the recipe's views."""
 
     def digests(left: dict[str, Any], **values: Any) -> tuple[str, str]:

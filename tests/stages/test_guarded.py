@@ -45,7 +45,7 @@ def test_a_bug_keeps_its_traceback(error: Exception):
         raising(error)
 
 
-def test_what_a_rank_alone_fails_over_names_it(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+def test_an_error_of_a_single_rank_names_the_rank(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(guarded_module, "_PATIENCE_SECONDS", 0.0)
     monkeypatch.setenv("RANK", "2")
     assert raising(PipelineError("no images")) == 1

@@ -45,7 +45,7 @@ def test_a_run_is_the_same_to_the_bit_also_where_it_was_stopped(run, configure, 
 
 
 @pytest.mark.usefixtures("beside")
-def test_the_next_one_is_made_meanwhile_and_none_beyond_it(cpu):
+def test_only_the_next_batch_is_made_ahead(cpu):
     made, begun = [], [threading.Event() for _ in PLACES]
 
     def make(place):

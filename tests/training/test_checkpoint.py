@@ -113,7 +113,7 @@ class Exploit:
         return (os.abort, ())
 
 
-def test_other_surroundings_are_said_and_the_run_goes_on(checkpoints, tmp_path, capsys):
+def test_another_environment_is_reported_and_the_run_goes_on(checkpoints, tmp_path, capsys):
     checkpoints.save(state(4))
     assert Checkpoints(tmp_path, "f" * 64, {**HERE, "threads": "8"}).load()["steps"] == 4
     message = capsys.readouterr().err
@@ -121,7 +121,7 @@ def test_other_surroundings_are_said_and_the_run_goes_on(checkpoints, tmp_path, 
     assert "torch" not in message
 
 
-def test_surroundings_are_what_the_bits_depend_on_and_come_back_whole(tmp_path, capsys):
+def test_the_environment_is_what_the_bits_depend_on_and_comes_back_whole(tmp_path, capsys):
     found = environment(Precision("bf16", torch.device("cpu")))
     checkpoints = Checkpoints(tmp_path, "f" * 64, found)
     checkpoints.save(state(2))

@@ -107,7 +107,7 @@ def test_a_sound_recipe_does_not_end_early_and_nothing_is_said_of_it(recipe, beg
     [{"recipe": name, "pretext_task": {"local_views": 4}} for name in ("simclr", "simsiam", "byol", "swav", "dino")]
     + [{"recipe": name, "pretext_task": {"out_dim": 8}} for name in ("vicreg", "barlow_twins", "w_mse", "simclr")],
 )
-def test_nor_does_one_with_local_views_or_short_projections(values, begun, make_pool):
+def test_sound_recipes_with_local_views_or_short_projections_do_not_end_early(values, begun, make_pool):
     assert begun(values, make_pool(128, True)) == ""
 
 
@@ -120,5 +120,5 @@ def test_a_broken_configuration_is_diagnosed_by_name(trouble, said):
 
 
 @pytest.mark.parametrize("recipe", TASKS.values())
-def test_nor_is_anything_said_to_the_end_of_a_run(recipe, said):
+def test_a_sound_recipe_has_no_findings_at_the_end_of_a_run(recipe, said):
     assert said({"recipe": recipe, **OWN.get(recipe, {})}, coloured=True) == []

@@ -212,7 +212,7 @@ def test_a_list_of_policies_has_one_for_each_view(built):
         built("emp", {"global": pair})
 
 
-def test_needs_without_views_are_none():
+def test_needs_of_no_view_are_refused():
     with pytest.raises(ValueError, match="views of kind 'local' must be at least 1, got 0"):
         ViewNeeds("global", 2, {"local": 0})
     with pytest.raises(ValueError, match="'global' is already the main kind of view"):
