@@ -38,7 +38,7 @@ IDENTITY = {
 }
 
 NETWORK_LOG = "network.log"
-"""File beside the finished project that lists the Python processes of the run and their attempts to reach a network."""
+"""Name of a file beside the finished project: the Python processes of its run, and attempts to reach a network."""
 
 WATCH = Path(__file__).parent / "watch"
 

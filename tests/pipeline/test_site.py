@@ -1,4 +1,4 @@
-"""The site builds with every link checked, from what is installed, and its pages load nothing from a network."""
+"""The site builds with every link checked, and its pages load nothing from a network."""
 
 import json
 import os

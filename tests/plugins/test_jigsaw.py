@@ -34,7 +34,7 @@ def test_the_permutations_are_those_of_the_algorithm_written_out(length: int, co
 
 @pytest.mark.parametrize("count", range(2, 25))
 def test_of_2_x_2_tiles_no_set_of_that_many_has_a_larger_smallest_distance(count: int):
-    """At most n! / (d - 1)! permutations of n are pairwise d apart (Frankl and Deza 1977); ours reach this bound."""
+    """At most n! / (d - 1)! permutations of n are pairwise d apart (Frankl and Deza 1977); ours reach the largest d."""
     found = [tuple(one) for one in distant(4, count).tolist()]
     smallest = min(hamming(first, second) for first, second in itertools.combinations(found, 2))
     assert smallest == max(d for d in (2, 3, 4) if math.factorial(4) // math.factorial(d - 1) >= count)

@@ -58,7 +58,7 @@ def test_a_view_of_another_frame_is_near_what_that_frame_is_near(strategy: type[
 def test_anchors_and_keys_are_known_by_the_frames_that_they_are_of(
     recipe: str, options: dict[str, object], expected: list[tuple[str, str]]
 ):
-    """Views are denoted by the frame that they show: 0 and 1 are those of global views, L is that of local views."""
+    """Views are denoted by the frame that they show: 0 and 1 for global views; L, the sample's own, for local views."""
     task = task_of(recipe, options=options)
     assert isinstance(task, JointEmbedding)
     encoded = task({kind: views.double() for kind, views in make_views(task, COUNT, 24).items()})

@@ -38,7 +38,7 @@ def name_rivals(*rivals: object) -> None:
 
 @pytest.mark.usefixtures("project")
 def test_what_pretraining_started_from_is_a_contestant_and_the_verdict_is_against_it():
-    """The start has the same weights as the encoder, so that the gain over it is not positive."""
+    """The start has the same weights as the encoder, so that nothing may be credited to pretraining."""
     encoder, card = load_encoder(load_registry(), PRETRAIN)
     card = save_start(PRETRAIN, encoder.state_dict(), card.model_copy(update={"init": "given.safetensors"}))
     save_model(PRETRAIN, encoder, None, card)

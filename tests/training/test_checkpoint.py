@@ -189,7 +189,7 @@ def test_a_disk_that_fills_up_amid_the_weights_is_told_and_the_one_before_is_kep
 def test_equal_runs_at_the_same_time_have_a_folder_each_and_a_killed_one_is_found_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(checkpoint, "LOCK_PATIENCE_SECONDS", 0.0)
     first, second, third = (Checkpoints(tmp_path, "f" * 64, HERE) for _ in range(3))
-    with pytest.raises(KeyboardInterrupt), first.until_done():  # such as two tasks in DVC's queue
+    with pytest.raises(KeyboardInterrupt), first.until_done():  # for example in DVC's queue
         first.save(state(1))
         with second.until_done():
             assert second.load() is None

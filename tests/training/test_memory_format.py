@@ -45,7 +45,7 @@ print("done")
 
 
 def test_a_narrow_network_is_pretrained_and_fine_tuned_to_the_end(pool, configure, tmp_path):
-    """It runs in its own process, because overwritten memory kills it, and with AVX2, with which that happens."""
+    """It runs in its own process, because overwritten memory kills it, and with AVX2, where this happens."""
     config = configure(epochs=24, backbone={"name": "resnet_cifar", "depth": 8, "width": 4})  # 72 steps
     store = pool.files[0].parents[1]
     command = [sys.executable, "-c", TRAINED, store, tmp_path / "work", config.model_dump_json()]
