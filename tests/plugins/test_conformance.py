@@ -122,4 +122,4 @@ def test_options_are_given_by_name():
         if name not in injected(entry.kind, entry.family) and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
     ]
     assert entries
-    assert not by_place, f"put a * before these options, so that no call leaves open what a number is: {by_place}"
+    assert not by_place, f"put a * before these options, so that every call names them: {by_place}"

@@ -112,7 +112,7 @@ class SoundBackbone(SmallBackbone):
     """A small backbone with dropout.
 
     Args:
-        in_channels: The number of channels of the images.
+        in_channels: Number of channels of the images.
         share: Share of features dropped, in [0, 1).
     """
 

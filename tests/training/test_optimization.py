@@ -19,7 +19,9 @@ class Model(nn.Module):
         self.convolution = nn.Conv2d(3, 4, 3)
         self.batch_norm = nn.BatchNorm2d(4)
         self.layer_norm = nn.LayerNorm((4, 2, 2))  # its scale has three dimensions
-        self.table_bias = nn.Parameter(torch.zeros(4, 4))  # a bias by its name, as in relative position tables
+        self.table_bias = nn.Parameter(
+            torch.zeros(4, 4)
+        )  # a bias, judging by its name, as in tables of relative positions
         self.linear = nn.Linear(4, 2)
         self.frozen = nn.Linear(4, 4).requires_grad_(False)
 
@@ -66,7 +68,7 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
     assert max(rates) == rates[10] == 2.0
     assert all(a < b for a, b in pairwise(rates[:11]))
     assert all(a > b for a, b in pairwise(rates[10:]))
-    assert rates[55] == pytest.approx(1.0)  # half way down
+    assert rates[55] == pytest.approx(1.0)  # halfway down
     assert 0 < rates[99] < 1e-3
     assert learning_rate(100, 100, 10, 2.0) == pytest.approx(0.0, abs=1e-15)
 
