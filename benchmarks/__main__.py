@@ -1,4 +1,4 @@
-"""The benchmarks of docs/benchmarks.md: `python -m benchmarks run`, which `make bench` and `make bench-long` call."""
+"""Run the benchmarks of docs/benchmarks.md: `make bench` and `make bench-long` call `python -m benchmarks run`."""
 
 import json
 import math
@@ -20,17 +20,17 @@ from benchmarks.table import BENCHMARKS, SHORT_MINUTES
 
 ROWS, PAGE = ROOT / "docs" / "benchmarks.jsonl", ROOT / "docs" / "benchmarks.md"
 LENIENCY = 2
-"""A benchmark is ended after so many times what it takes on an idle machine."""
+"""A benchmark is stopped when it takes this many times as long as on an idle machine."""
 
 
 @click.group()
 def main() -> None:
-    """Measure ratios, and write docs/benchmarks.md."""
+    """Run the benchmarks and write docs/benchmarks.md."""
 
 
 @main.command(name="list")
 def list_them() -> None:
-    """List the benchmarks with the minutes that each takes on two idle cores."""
+    """List the benchmarks, their durations in minutes on two idle cores, and their commands."""
     for each in BENCHMARKS:
         click.echo(
             f"{each.name:22} {each.minutes:5g} min  {'long  ' if each.long else '      '}{each.command(with_data=True)}"
@@ -39,58 +39,58 @@ def list_them() -> None:
 
 @main.command()
 def page() -> None:
-    """Write the page anew from the rows, as after an edit of the table."""
+    """Rewrite the page from the stored rows, for example after you have edited the table."""
     write(ROWS, PAGE)
 
 
 @main.command()
 @click.argument("names", nargs=-1)
-@click.option("--long", is_flag=True, help="Those of `make bench-long`, where no NAMES are given.")
-@click.option("--data", type=click.Path(path_type=Path), help="The folder that has cifar10/ and clothing/.")
+@click.option("--long", is_flag=True, help="Run those of `make bench-long` if no NAMES are given.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder that contains cifar10/ and clothing/.")
 def run(names: tuple[str, ...], long: bool, data: Path | None) -> None:
-    """Run the benchmarks NAMES, or all of one part, and put their rows in place of the old ones."""
+    """Run the benchmarks NAMES, or all of one part, and replace their stored rows."""
     known = {each.name: each for each in BENCHMARKS}
     if unknown := [name for name in names if name not in known]:
-        raise click.UsageError(f"there is no benchmark {', '.join(unknown)}. There are: {', '.join(known)}.")
+        raise click.UsageError(f"unknown benchmark: {', '.join(unknown)}. Choose from: {', '.join(known)}.")
     chosen = [known[name] for name in names] or [each for each in BENCHMARKS if each.long == long]
     click.echo(f"{len(chosen)} benchmarks, about {sum(each.minutes for each in chosen):g} minutes on two idle cores")
     end = time.monotonic() + 60 * SHORT_MINUTES if not names and not long else math.inf
     failed = []
     for number, each in enumerate(chosen, 1):
         if lacking := lacks(each, data):
-            click.echo(f"[{number}/{len(chosen)}] {each.name}: left out. {lacking}")
+            click.echo(f"[{number}/{len(chosen)}] {each.name}: skipped. {lacking}")
             failed += [each.name] if each.name in names else []
             continue
         limit = min(LENIENCY * 60 * each.minutes, end - time.monotonic())
         if limit <= 0:
-            click.echo(f"[{number}/{len(chosen)}] {each.name}: left out, as {SHORT_MINUTES} minutes are over")
+            click.echo(f"[{number}/{len(chosen)}] {each.name}: skipped, because the {SHORT_MINUTES} minutes are over")
             failed.append(each.name)
             continue
         click.echo(f"[{number}/{len(chosen)}] {each.name}, about {each.minutes:g} minutes")
         row = measure(each, data, limit)
         if not replace_row(ROWS, row):
-            click.echo(f"{each.name}: the row of {read_rows(ROWS)[each.name]['date']} is kept")
+            click.echo(f"{each.name}: did not finish, so the row of {read_rows(ROWS)[each.name]['date']} stays")
         if "ended" in row:
             click.echo(f"{each.name}: {row['ended']}")
             failed.append(each.name)
         write(ROWS, PAGE)
     if failed:
-        sys.exit(f"not measured, or not to the end: {', '.join(failed)}")
+        sys.exit(f"not measured or not finished: {', '.join(failed)}")
 
 
 def lacks(benchmark: Benchmark, data: Path | None) -> str:
-    """Say what to give where the images of a benchmark are not there; "" if they are, or it needs none."""
+    """Return how to provide the images of a benchmark if they are missing; "" if they exist or it needs none."""
     if not benchmark.data or (data is not None and (data / benchmark.data).exists()):
         return ""
-    found = f"there is no {data / benchmark.data}" if data is not None else "no folder was named"
+    found = f"{data / benchmark.data} does not exist" if data is not None else "no folder was given"
     return (
-        f"It needs images of ours, and {found}: give DATA=FOLDER (or --data FOLDER), in which {benchmark.data} lies "
-        "as benchmarks/real_images.py says."
+        f"It needs images that are not bundled, and {found}. Pass DATA=FOLDER (or --data FOLDER); the folder must "
+        f"contain {benchmark.data}, as benchmarks/real_images.py describes."
     )
 
 
 def measure(benchmark: Benchmark, data: Path | None, limit: float) -> Row:
-    """Run a benchmark, show what it prints, and return its row; it is ended after so many seconds."""
+    """Run a benchmark, echo its output, and return its row; stop it after `limit` seconds."""
     words = [sys.executable, "-m", *benchmark.arguments(None if data is None else str(data.resolve()))]
     surroundings = environment() | {"OMP_NUM_THREADS": str(benchmark.threads)}
     date, began, lines = time.strftime("%Y-%m-%d"), time.monotonic(), []
@@ -125,12 +125,12 @@ def measure(benchmark: Benchmark, data: Path | None, limit: float) -> Row:
         "lines": lines,
     }
     if late.is_set():
-        return row | {"ended": f"it was ended after {limit / 60:.1f} minutes"}
-    return row | ({"ended": f"it ended with status {status}"} if status else {})
+        return row | {"ended": f"it was stopped after {limit / 60:.1f} minutes"}
+    return row | ({"ended": f"it exited with status {status}"} if status else {})
 
 
 def parsed(text: str) -> list[Row]:
-    """The JSON object of a line, if it is one."""
+    """Return the JSON object in a line as a list of one, or an empty list if the line is not a JSON object."""
     try:
         found = json.loads(text)
     except json.JSONDecodeError:
@@ -139,7 +139,7 @@ def parsed(text: str) -> list[Row]:
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """End a process and all that it has started."""
+    """Kill a process and its children, if it is still running."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -1,10 +1,12 @@
-"""Images per second and memory of pretraining against lightly's SimCLR: `python -m benchmarks.against_lightly`.
+"""Throughput and memory of pretraining, compared with lightly's SimCLR: `python -m benchmarks.against_lightly`.
 
-Both sides are in `benchmarks.peer`. Passes of as many steps take turns in one process, timed by the clock; a pass of
-lightly's begins its loader's workers, of ours a run's meters, as an epoch does.
+Both sides are in `benchmarks.peer`. Their passes have the same number of steps, alternate in one process, and are
+measured in wall-clock time. As at the start of an epoch, each of lightly's passes starts the workers of its loader,
+and each of ours the meters of a run.
 
-`bound` is the ratio that would be reached if making views, reading images and all else cost nothing: lightly's pass to
-our bare steps, on views that lie ready. Memory is the peak of a process for each side, workers included.
+`bound` is the ratio that would be reached if making views, reading images and everything else cost nothing: the time
+of lightly's pass divided by that of our bare steps, whose views are ready. Memory is the peak of one process per
+side, including its workers.
 
 Each line of the output is a JSON object.
 """
@@ -25,7 +27,7 @@ from benchmarks.memory import peak
 from benchmarks.peer import PHOTO_SIDE, VAL, Ours, Theirs, photographs, store_of
 from ssl_pipeline.training.precision import best_device, resolve_precision
 
-os.environ["LIGHTLY_DID_VERSION_CHECK"] = "True"  # nothing asks the network for a newer one
+os.environ["LIGHTLY_DID_VERSION_CHECK"] = "True"  # do not ask the network for a newer version
 
 
 @click.command()
@@ -33,9 +35,9 @@ os.environ["LIGHTLY_DID_VERSION_CHECK"] = "True"  # nothing asks the network for
 @click.option("--side", default=32, show_default=True, help="Side of the views, px.")
 @click.option("--batch", default=128, show_default=True, help="Number of images per step.")
 @click.option("--steps", default=6, show_default=True, help="Number of steps per pass.")
-@click.option("--rounds", default=3, show_default=True, help="Rounds of ABBA.")
-@click.option("--threads", default=2, show_default=True, help="Threads of torch, and lightly's workers.")
-@click.option("--alone", type=(click.Choice(["ours", "theirs"]), Path), hidden=True, help="A side, and what it reads.")
+@click.option("--rounds", default=3, show_default=True, help="Number of rounds, in ABBA order.")
+@click.option("--threads", default=2, show_default=True, help="Number of torch threads and of lightly's workers.")
+@click.option("--alone", type=(click.Choice(["ours", "theirs"]), Path), hidden=True, help="Side, and its images.")
 def main(
     archive: Path | None,
     side: int,
@@ -45,7 +47,7 @@ def main(
     threads: int,
     alone: tuple[str, Path] | None,
 ) -> None:
-    """Compare both on images of ARCHIVE (a .zip of JPEG files), or on patches of two photographs."""
+    """Compare both sides on the images of ARCHIVE (a .zip of JPEG files), or on patches of two photographs."""
     torch.set_num_threads(threads)
     if alone is not None:
         name, path = alone
@@ -71,7 +73,7 @@ def main(
 
 
 def compare(of: dict[str, object], ours: Ours, theirs: Theirs, rounds: int) -> None:
-    """Print the ratio of images per second, and its bound."""
+    """Print the ratio of the images per second of both sides, and its bound."""
     steps, batch = len(theirs.loader), ours.section.batch_size
     found = faster(ours.go, theirs.go, rounds, time.perf_counter)
     best, take = found.pop("s"), ours.bare(steps)

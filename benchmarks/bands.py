@@ -1,9 +1,10 @@
-"""One set of photographs as 8-bit RGB, 12-bit grey and 13 bands of floats, each through all stages.
+"""All stages on the same photographs as 8-bit RGB, as 12-bit grey and as 13 bands of float32.
 
-`python -m benchmarks.bands IMAGES.zip [COUNT]` takes a zip of images in class folders, below train/ and test/, and
-makes of each image: itself; its luminance in linear light in 12 of 16 bits (PNG); and 13 bands of reflectance (TIFF,
-float32), each a smooth mixture of the linear light of red, green and blue, as sensors of overlapping bands see them,
-with a corner that was not measured (NaN) in one image of ten. Then it runs the stages and prints a line for each set.
+`python -m benchmarks.bands IMAGES.zip [COUNT]` reads a zip of images in class folders below train/ and test/. Each
+image is written in three forms: as it is; as its luminance in linear light, in 12 of 16 bits (PNG); and as 13 bands of
+reflectance (TIFF, float32). Each band is a smooth mixture of the linear light of red, green and blue, as a sensor with
+overlapping bands sees it; in every tenth image, a corner has no measurement (NaN). The script then runs all stages on
+each form, and prints the duration and the accuracies.
 """
 
 import io
@@ -27,13 +28,13 @@ SETS: dict[str, Any] = {"rgb8": "rgb8", "grey12": "as_is", "bands13": "as_is"}
 
 
 def linear(pixels: np.ndarray) -> np.ndarray:
-    """Light in [0, 1] of sRGB values of 8 bits."""
+    """Return the linear light, in [0, 1], of 8-bit sRGB values."""
     shares = pixels / 255
     return np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
 
 
 def write(kind: str, pixels: np.ndarray, number: int, path: Path) -> None:
-    """Write an image (H, W, 3) uint8 as one of a set."""
+    """Write an image (H, W, 3), uint8, in the form of one of `SETS`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     light = linear(pixels)
     if kind == "rgb8":
@@ -51,7 +52,7 @@ def write(kind: str, pixels: np.ndarray, number: int, path: Path) -> None:
 
 
 def run(folder: Path, stage: str) -> None:
-    """Run a stage; end with what it said where it fails."""
+    """Run a stage; exit with its output if it fails."""
     command = (sys.executable, "-m", "ssl_pipeline", stage)
     done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
@@ -59,7 +60,7 @@ def run(folder: Path, stage: str) -> None:
 
 
 def main(images: Path, count: int = 1500) -> None:
-    """Make the sets, run the stages, print the figures."""
+    """Make the sets, run the stages and print the results."""
     with zipfile.ZipFile(images) as archive, tempfile.TemporaryDirectory() as scratch:
         names = sorted(name for name in archive.namelist() if name.endswith((".png", ".jpg")))
         names = names[:: max(1, len(names) // count)]

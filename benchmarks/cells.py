@@ -1,7 +1,7 @@
-"""What studies of many short runs share: a run in memory, and a file of JSON lines that several processes append to.
+"""Shared parts of studies with many short runs: training in memory, and a file of JSON lines for several processes.
 
-A cell is one arm of a study with one seed. Each process does the cells that it is told to do, on CUDA where there is
-one, and appends a line for each as soon as it is done. A cell whose line is there is not done again.
+A cell is one arm of a study with one seed. Each process runs the cells that it is told to run, on CUDA if available,
+and appends a line to the file as soon as a cell is finished. A cell that has a line in the file is not run again.
 """
 
 import fcntl
@@ -41,14 +41,14 @@ Line = dict[str, Any]
 
 
 class Cell(NamedTuple):
-    """What is done once: an arm with a seed."""
+    """A unit of work: an arm of a study with a seed."""
 
     arm: str
     seed: int
 
 
 class Trained(NamedTuple):
-    """A run that is over: the task in eval mode, where it was trained, what it was made of, and its curves."""
+    """A finished run: the task (in eval mode, on its training device), recipe, settings, captions and curves."""
 
     task: PretextTask
     recipe: Recipe
@@ -63,14 +63,15 @@ def trained(
     values: Mapping[str, Any],
     teach: Callable[[torch.device], TeacherTargets] | None = None,
 ) -> Trained:
-    """Learn from a pool, in memory.
+    """Train on a pool, in memory.
 
     Args:
-        pool: The images.
-        policies: Kind of view -> policy.
-        values: What differs from the section `pretrain` of params.yaml; with `epochs: 0` nothing is learned.
-        teach: Called with the device that is trained on, returns what a teacher says of the pool, for a task that has
-            one.
+        pool: Images to learn from.
+        policies: Policy of each kind of view.
+        values: Values that replace those of the section `pretrain` of params.yaml; with `epochs: 0`, the task stays
+            untrained.
+        teach: Function that takes the training device and returns the teacher's targets for the pool; None if the task
+            has no teacher.
     """
     registry = load_registry()
     section = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["pretrain"]
@@ -92,24 +93,24 @@ def trained(
 
 
 def device_name() -> str:
-    """Return what the runs of this process compute on."""
+    """Return the name of the device on which this process trains."""
     device = best_device()
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def append(path: Path, line: Mapping[str, Any]) -> None:
-    """Append a line to a file, whole, whoever else does so at the same time."""
+    """Append a whole line to a file, even while other processes append to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         end = file.seek(0, os.SEEK_END)
         file.seek(max(end - 1, 0))
-        cut = end > 0 and file.read(1) != b"\n"  # somebody was killed while writing
+        cut = end > 0 and file.read(1) != b"\n"  # a process was killed while writing
         file.write(b"\n" * cut + json.dumps(line).encode() + b"\n")
 
 
 def read(path: Path) -> list[Line]:
-    """Return the lines of a file, none where there is no file; what was cut off is left out."""
+    """Return the lines of a file, without those that were cut off; an empty list if the file does not exist."""
     if not path.exists():
         return []
     found = []
@@ -117,17 +118,17 @@ def read(path: Path) -> list[Line]:
         try:
             found.append(json.loads(line))
         except json.JSONDecodeError:
-            continue  # its cell counts as undone
+            continue  # so its cell will be run again
     return found
 
 
 def of_settings(path: Path, settings: Mapping[str, Any]) -> list[Line]:
-    """Return the lines of a file that have these settings."""
+    """Return the lines of a file that have all these settings."""
     return [line for line in read(path) if all(line.get(name) == value for name, value in settings.items())]
 
 
 def undone(path: Path, arms: Iterable[str], seeds: Iterable[int], settings: Mapping[str, Any]) -> Iterator[Cell]:
-    """Yield the cells that have no line of these settings yet."""
+    """Yield the cells that have no line with these settings yet."""
     for cell in [Cell(arm, seed) for seed in seeds for arm in arms]:
         if not of_settings(path, {**settings, **cell._asdict()}):
             yield cell
@@ -136,15 +137,17 @@ def undone(path: Path, arms: Iterable[str], seeds: Iterable[int], settings: Mapp
 def crossed(
     values: npt.NDArray[Any], groups: npt.NDArray[Any], strata: npt.NDArray[Any] | None = None, resamples: int = 2000
 ) -> tuple[float, float, float]:
-    """Return a mean and its 95% bootstrap interval over seeds and groups, both of which are drawn in each resample.
+    """Return a mean and its 95% bootstrap interval; each resample draws both seeds and groups.
 
-    Seeds that are drawn are few, which makes the interval a little too short: of two by a third, of five by a tenth.
+    With few seeds the interval is a little too short: by a third with two seeds, by a tenth with five.
 
     Args:
-        values: (s, n) values of n queries with each of s seeds; of a difference, those of one less those of the other.
-        groups: (n,) names, equal for queries that are no independent evidence.
-        strata: (n,) names of classes, whose means are averaged, and within which groups are drawn; None: one.
-        resamples: Number of resamples.
+        values: Values (s, n) of n queries with each of s seeds; for a difference, those of one arm minus those of the
+            other.
+        groups: Names (n,) of groups; queries with the same name are not independent evidence.
+        strata: Names (n,) of classes; groups are drawn within each class, and the means of the classes are averaged.
+            None: a single stratum.
+        resamples: Number of bootstrap resamples.
     """
     random = np.random.default_rng(0)
     seeds = random.multinomial(len(values), np.full(len(values), 1 / len(values)), size=resamples) / len(values)

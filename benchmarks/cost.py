@@ -1,10 +1,10 @@
-"""What a run costs, by size of the views, images per step and processes: `python -m benchmarks.cost`.
+"""Cost of a run by size of the views, images per step and number of processes: `python -m benchmarks.cost`.
 
-SimCLR with a ResNet-18 in fp32, one thread per process, three steps for each row: views, forward, loss, backward and
-optimizer. Time is processor time of the rank that takes longest, views and heads included, so that other work on the
-machine does not count; what a rank waits for others does not count either. `of W r` is what there is of W times the
-images per second of one process that has a rank's share of the images for its batch. `MiB` is the peak of a rank above
-what it held after its imports. The hours are extrapolated, as docs/scale.md says. The output is the table of that page.
+Each row takes three steps of SimCLR with a ResNet-18 in fp32, one thread per process: views, forward pass, loss,
+backward pass and optimizer. Time is the processor time of the slowest rank, which excludes other work on the machine
+and waiting for other ranks. `of W r` is the throughput as a share of W r, where r is the number of images per second
+of one process whose batch is one rank's share. `MiB per process` is the largest growth of a rank's peak memory during
+the steps. The hours are extrapolated, as docs/scale.md explains. The output is the table of that page.
 """
 
 import time
@@ -23,19 +23,19 @@ from ssl_pipeline.training.together import Ranks
 STEPS = 3
 BATCHES = {32: 64, 96: 64, 224: 32}
 """Side of the views in px -> images per step."""
-CANVAS = 8 / 7  # of the side of a view
+CANVAS = 8 / 7  # relative to the side of a view
 IMAGES, EPOCHS = 1_281_167, 100
-"""What is extrapolated to: ImageNet-1k, and as many passes over it."""
+"""The run to which the hours are extrapolated: ImageNet-1k, and the number of epochs."""
 
 
 def train(ranks: Ranks, side: int, batch: int, micro_batch: int | None) -> tuple[float, float]:
-    """Take steps; return the processor time of one, s, and the peak of memory, MiB.
+    """Take `STEPS` steps; return the processor time per step, s, and the growth of peak memory, MiB.
 
     Args:
-        ranks: The processes.
+        ranks: Processes that train together.
         side: Side of the views, px.
-        batch: Number of images per step, of all ranks together.
-        micro_batch: Number of images that are encoded at once; None: all.
+        batch: Number of images per step over all ranks.
+        micro_batch: Number of images that are encoded at once; None: all of them.
     """
     canvas, count = round(side * CANVAS), batch * STEPS
     half, quarter = (0.5,) * 3, (0.25,) * 3
@@ -48,7 +48,7 @@ def train(ranks: Ranks, side: int, batch: int, micro_batch: int | None) -> tuple
 
 
 def rows(batch: int) -> list[tuple[int, int | None, int]]:
-    """Return images per step, images that are encoded at once, and processes; shares are measured before the whole."""
+    """Return images per step, images per micro-batch and number of processes of each row, single processes first."""
     alone: list[tuple[int, int | None, int]] = [(size, None, 1) for size in (batch // 4, batch // 2, batch)]
     return [*alone, (batch, batch // 4, 1), (batch, None, 2), (batch, batch // 2, 2), (batch, None, 4)]
 
@@ -56,7 +56,7 @@ def rows(batch: int) -> list[tuple[int, int | None, int]]:
 @click.command()
 def main() -> None:
     """Print the table."""
-    from benchmarks.cost import train  # by the name under which a process that is forked has imported it
+    from benchmarks.cost import train  # the name under which a forked process has imported it
 
     print(
         "| px | images per step | micro-batch | W | images/s | of W r | MiB per process | hours for 1.28 M images, "

@@ -1,11 +1,11 @@
-"""How good `curate` is, on real images: what docs/embeddings.md says of it.
+"""Quality of `curate` on real images, as docs/embeddings.md reports it.
 
     python -m benchmarks.curation prepare DATA WORK [clothing cifar10 emoji tracks]
     python -m benchmarks.curation_study DATA WORK
 
-DATA holds clothing/, cifar10/, emoji/ and tracks/ with their zip files. `prepare` trains a small backbone for each set
-as the pipeline does, up to export, in a project below WORK: some five minutes of one core for each. The study then
-plants copies, foreign images and wrong labels, spends budgets of labels, and prints what was found of them.
+DATA contains clothing/, cifar10/, emoji/ and tracks/ with their zip files. `prepare` runs the pipeline up to export for
+each set, with a small backbone, in a project below WORK; this takes about five minutes of one core per set. The study
+then plants copies, foreign images and wrong labels, spends budgets of labels, and prints how well `curate` does.
 """
 
 import csv
@@ -28,9 +28,9 @@ MILD = {
     "grayscale": {"p": 0.2},
 }
 RISING = [[0, 0.5], [0.6, 0.75], [0.85, 1.0]]
-"""Views that grow, in half of the time."""
+"""Schedule of growing views, which takes half the time."""
 UPRIGHT = {"global": MILD, "plain": VIEWS["upright"]}
-"""Views without mirror images, which are other signs."""
+"""Views without flips, because a mirrored sign is a different sign."""
 
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "clothing": {
@@ -49,7 +49,7 @@ def emoji(folder: Path, target: Path) -> None:
 
 
 def tracks(folder: Path, target: Path) -> None:
-    """The frames, with a table that says to which track each belongs: no split may part them."""
+    """Copy the frames, and add a table with the track of each frame, so that no split divides a track."""
     shutil.copy(folder / "tracks.zip", target)
     rows = io.StringIO()
     table = csv.writer(rows)

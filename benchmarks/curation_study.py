@@ -1,8 +1,8 @@
-"""What `curate` finds of what was planted, and what labels are worth by how they were chosen.
+"""How much of what was planted `curate` finds, and how much labels are worth, depending on how they were chosen.
 
     python -m benchmarks.curation_study DATA WORK [--only copies] [--only labels] [--set tracks]
 
-DATA is that of `benchmarks.curation prepare`, and WORK the folder of its projects.
+DATA and WORK are the folders that were passed to `benchmarks.curation prepare`.
 """
 
 import zipfile
@@ -37,7 +37,7 @@ Features = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 
 COPIED, DRAWS = 300, 10
-PAIRS = 8  # pairs of views of an image
+PAIRS = 8  # pairs of views per image
 BUDGETS = (20, 50, 100, 200)
 STRENGTH = 0.1
 GUESTS = ("emoji", "cifar10", "tracks")
@@ -56,7 +56,7 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 class Prepared:
-    """A project of `benchmarks.curation prepare`, and the images that its backbone may be shown."""
+    """A project made by `benchmarks.curation prepare`, ready to embed further images."""
 
     def __init__(self, project: Path):
         store, backbone = project / "data/ingested/store", project / "models/export/backbone.onnx"
@@ -78,7 +78,7 @@ class Prepared:
         return unit(run(self.session, self.fit(images)))
 
     def energies(self, canvases: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        """The energy of each image: its own, or that of pairs of its views, of which it is the mean."""
+        """Return the energy (n,) of each image: the energy of the image itself, or the mean over pairs of its views."""
         if len(self.energy.get_inputs()) == 1:
             return run(self.energy, canvases).astype(np.float64)
         generator, found = np.random.default_rng(0), np.zeros(len(canvases))
@@ -97,12 +97,12 @@ class Prepared:
 
 
 def copies(name: str, data: Path, project: Path) -> None:
-    """Of copies of some images, a kind at a time, print the share that is found; and what is found without any."""
+    """Plant copies of some images, one kind at a time; print the share that is found, and what is found without any."""
     prepared = Prepared(project)
     catalogue = prepared.catalogue
     alone = np.arange(len(catalogue))
     unplanted = find_near_duplicates(look_around(catalogue.embeddings, catalogue.groups), alone)
-    click.echo(f"{name}: {len(catalogue):,} images, {len(unplanted.pairs)} pairs found before any is planted")
+    click.echo(f"{name}: {len(catalogue):,} images, {len(unplanted.pairs)} pairs found before planting")
     some = np.random.default_rng(0).choice(len(catalogue), COPIED, replace=False)
     with zipfile.ZipFile(project / "images.zip") as archive:
         originals = [prepared.read(archive, catalogue.rows[number].path) for number in some]
@@ -119,7 +119,7 @@ def copies(name: str, data: Path, project: Path) -> None:
 
 
 def foreign(host: str, guest: str, data: Path, project: Path) -> None:
-    """Plant 1% of foreign images, and print how many of the oddest are foreign, by neighbours and by energy."""
+    """Plant 1% of foreign images; print how many of the top outliers are foreign, by neighbours and by energy."""
     prepared = Prepared(project)
     own = prepared.catalogue.embeddings
     energies = prepared.energies(images_at(prepared.catalogue.splits, np.arange(len(own))))
@@ -148,7 +148,7 @@ def foreign(host: str, guest: str, data: Path, project: Path) -> None:
 
 
 def wrong_labels(name: str, data: Path, project: Path) -> None:
-    """Plant 5% of wrong labels, and print how many come first, and how many are suspected."""
+    """Plant 5% of wrong labels; print how many of them rank first, and how many are suspected."""
     catalogue = Prepared(project).catalogue
     classes, rows, clean = len(catalogue.classes), [], catalogue.labels
     around = look_around(catalogue.embeddings, catalogue.groups)
@@ -167,13 +167,13 @@ def wrong_labels(name: str, data: Path, project: Path) -> None:
         rows.append(
             (np.isin(first, wrong).mean(), np.isin(top, wrong).sum() / count, among.mean(), among.sum() / count, right)
         )
-    words = ("lowest own probability", "suspects' first", "precision of all suspects", "their recall", "probe accuracy")
+    words = ("by probability of the label", "first suspects", "precision of all suspects", "recall", "probe accuracy")
     said = ", ".join(f"{word} {interval(values)}" for word, values in zip(words, np.transpose(rows), strict=True))
     click.echo(f"{name}: {count:,} planted; {said}")
 
 
 def spread(embeddings: Features, known: Numbers, count: int, seed: int, labels: Numbers, classes: int) -> Numbers:
-    """Core-set: always the image that is farthest from all that have a label."""
+    """Core-set: always choose the image that is farthest from all labelled images."""
     chosen = known.tolist() or [int(np.random.default_rng(seed).integers(len(embeddings)))]
     away = np.min([np.square(embeddings - embeddings[number]).sum(axis=1) for number in chosen], axis=0)
     while len(chosen) < len(known) + count:
@@ -183,7 +183,7 @@ def spread(embeddings: Features, known: Numbers, count: int, seed: int, labels: 
 
 
 def unsure(embeddings: Features, known: Numbers, count: int, seed: int, labels: Numbers, classes: int) -> Numbers:
-    """Margin: typical images up to 50 labels, then where the probe hesitates most between two classes."""
+    """Margin: choose typical images up to 50 labels, then those whose two most likely classes are closest."""
     if len(known) < 50:
         return shipped("typical", embeddings, known, count, seed, labels, classes)
     probe = fit_at(embeddings[known], labels[known], STRENGTH, class_count=classes)
@@ -209,7 +209,7 @@ WAYS: dict[str, Callable[..., Numbers]] = {
 
 
 def label_next(name: str, data: Path, project: Path) -> None:
-    """Spend labels by each way, 20 first and then up to 50, 100 and 200, and print the accuracy of a probe."""
+    """Choose labels in each way, first 20 and then up to 50, 100 and 200; print the accuracy of a probe."""
     catalogue = Prepared(project).catalogue
     test, labelled = np.array([row.split == "test" for row in catalogue.rows]), catalogue.labels >= 0
     pool, held = np.flatnonzero(~test & labelled), np.flatnonzero(test & labelled)
@@ -232,7 +232,7 @@ def label_next(name: str, data: Path, project: Path) -> None:
 
 
 def interval(values: Sequence[float] | npt.NDArray[np.float64]) -> str:
-    """The mean over draws, and the half width of its 95% interval."""
+    """Return the mean over draws, and the half-width of its 95% interval, as text."""
     margin = t.isf(0.025, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
     return f"{np.mean(values):+.3g} ± {margin:.2g}"
 
@@ -243,14 +243,14 @@ STUDIES: dict[str, tuple[str, ...]] = {
     "labels": ("clothing", "cifar10", "tracks"),
     "next": ("clothing", "cifar10", "tracks"),
 }
-"""A study, and the sets it is made on."""
+"""Study -> the data sets on which it runs."""
 
 
 @click.command(help=__doc__)
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.argument("work", type=click.Path(path_type=Path, exists=True))
-@click.option("--only", multiple=True, type=click.Choice(list(STUDIES)), help="A study; all without it.")
-@click.option("--set", "sets", multiple=True, type=click.Choice(STUDIES["copies"]), help="A set; all without it.")
+@click.option("--only", multiple=True, type=click.Choice(list(STUDIES)), help="Study to run; all by default.")
+@click.option("--set", "sets", multiple=True, type=click.Choice(STUDIES["copies"]), help="Set to use; all by default.")
 def main(data: Path, work: Path, only: tuple[str, ...], sets: tuple[str, ...]) -> None:
     functions = {"copies": copies, "labels": wrong_labels, "next": label_next}
     for study in only or STUDIES:

@@ -1,4 +1,4 @@
-"""`benchmarks.epoch` on the default run: `python -m benchmarks.default_epoch`, in a copy of the project."""
+"""Measure the default run with `benchmarks.epoch`, in a copy of the project: `python -m benchmarks.default_epoch`."""
 
 import subprocess
 import sys
@@ -12,9 +12,9 @@ from benchmarks.stage import stage
 
 
 @click.command()
-@click.option("--rounds", default=2, show_default=True, help="Rounds, each with a whole run.")
+@click.option("--rounds", default=2, show_default=True, help="Number of rounds, each with a whole run.")
 def main(rounds: int) -> None:
-    """Print the ratio of the time of a step of the default run, all included, to that of a bare one."""
+    """Print the ratio of the time per step of the default run, everything included, to that of a bare step."""
     with tempfile.TemporaryDirectory() as scratch:
         project = Path(scratch) / "project"
         copy_project(project)

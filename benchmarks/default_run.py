@@ -1,8 +1,9 @@
-"""The default run, as `make repro` makes it of the bundled digits: `python -m benchmarks.default_run`.
+"""Duration of the default run on the bundled digits, as `make repro` starts it: `python -m benchmarks.default_run`.
 
-A copy of the project is run by `dvc repro`, in as many threads as a user has, and timed by the clock; no graph has been
-traced before, as on a new machine. Then augment, on which the number of images has little influence, runs twice more in
-one thread, for its processor time and its memory: with the graphs of that run in the cache, and without.
+`dvc repro` runs a copy of the project with the threads of the environment, measured in wall-clock time. The cache of
+traced graphs is empty, as on a new machine. Then augment, which hardly depends on the number of images, runs twice
+more in one thread to measure its processor time and memory: once with the graphs of that run in the cache, and once
+without a cache.
 
 Each line of the output is a JSON object.
 """
@@ -24,7 +25,7 @@ STAGES = "Running stage '"
 
 
 def dvc(project: Path, *words: str) -> str:
-    """Run dvc; return what it said."""
+    """Run dvc and return its output."""
     done = subprocess.run(["dvc", *words], cwd=project, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"dvc {' '.join(words)} failed:\n{done.stdout}{done.stderr}")
@@ -32,7 +33,7 @@ def dvc(project: Path, *words: str) -> str:
 
 
 def timed(project: Path) -> dict[str, float]:
-    """Run the pipeline; return how long each stage takes, s, by when dvc says that it begins."""
+    """Run the pipeline; return the duration of each stage, s, between the lines in which dvc announces the stages."""
     unbuffered = environment() | {"PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         ["dvc", "repro"], cwd=project, env=unbuffered, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -49,9 +50,9 @@ def timed(project: Path) -> dict[str, float]:
 
 
 @click.command()
-@click.option("--epochs", type=int, help="Other than those of params.yaml, to try this benchmark.")
+@click.option("--epochs", type=int, help="Number of epochs, to try this benchmark; default: as in params.yaml.")
 def main(epochs: int | None) -> None:
-    """Print how long the default run takes, and what augment costs."""
+    """Print the duration of the default run, and the time and memory of augment."""
     with tempfile.TemporaryDirectory() as scratch:
         project = Path(scratch) / "project"
         copy_project(project)

@@ -1,10 +1,10 @@
-"""What pretraining says of broken configurations, and of every recipe: `python -m benchmarks.diagnoses [--cifar10 F]`.
+"""Diagnoses of broken configurations, and of every recipe: `python -m benchmarks.diagnoses [--cifar10 F]`.
 
-The stage `pretrain` runs on the bundled digits with the values of params.yaml but for those named, or on CIFAR-10 as
-JPEG files in the folder F, as benchmarks.real_images has it, for 5 epochs; each time as a process of its own. Printed
-is its reports/pretrain/warnings.json, or the message with which it ended. The command fails if a broken configuration
-is not diagnosed by name, one that collapses not in the first tenth of its steps, or a recipe is diagnosed with
-anything.
+The stage `pretrain` runs once per configuration, each time in a new process: on the bundled digits with params.yaml
+and the values given here, or for 5 epochs on CIFAR-10 as JPEG files in the folder F (see benchmarks.real_images). The
+script prints reports/pretrain/warnings.json of each run, or the error message with which it stopped. It fails if a
+broken configuration does not get its diagnosis, if a configuration of `COLLAPSED` does not get it in the first tenth
+of the steps, or if an unchanged recipe gets any warning.
 """
 
 import copy
@@ -30,7 +30,7 @@ __all__ = ["BROKEN", "COLLAPSED", "merged"]
 
 ONE_NEGATIVE = {"recipe": "mocov2", "negatives": {"queue_size": 1}}
 STALE = {"recipe": "mocov2", "pretext_task": {"momentum": 0.0}, "negatives": {"queue_size": 4096}}
-GREY = "colours of grey images"  # digits are, photographs are not
+GREY = "colours of grey images"  # digits are grey, photographs are not
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "temperature 0.001": ({"loss": {"temperature": 0.001}}, "the temperature is too small"),
     "temperature 10": ({"loss": {"temperature": 10.0}}, "the temperature is too large"),
@@ -51,7 +51,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     GREY: ({"recipe": "colorization"}, "the images are grey"),
     "two images per batch": ({"batch_size": 2, "epochs": 1, "warmup": 0.1}, "too few negatives"),
 }
-"""What is wrong -> the values of `pretrain` that make it so, and the words by which it must be named."""
+"""Fault -> the values of `pretrain` that cause it, and the words that its diagnosis must contain."""
 
 NO_GUARD = {"recipe": "byol", "pretext_task": {"predictor_dim": 0, "momentum": 0.0}, "loss": {"stop_gradient": False}}
 COLLAPSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -77,11 +77,11 @@ COLLAPSED: dict[str, tuple[dict[str, Any], str]] = {
     "learning rate 1e-9, rotation": ({"recipe": "rotation", "optimizer": {"learning_rate": 1e-9}}, "loss stuck: "),
     "triplet with margin 1e-6": ({"recipe": "triplet", "loss": {"margin": 1e-6}}, "loss stuck at 0"),
 }
-"""Such faults, of runs that end in the first tenth of their steps."""
+"""Faults, in the same form, that must be diagnosed in the first tenth of the steps."""
 
 
 def merged(section: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """A section of params.yaml with values replaced, those of `optimizer` one by one."""
+    """Return a section of params.yaml with some values replaced; those of `optimizer` are replaced one by one."""
     content = {**copy.deepcopy(section), **values}
     content["optimizer"] = section["optimizer"] | values.get("optimizer", {})
     return content
@@ -89,7 +89,7 @@ def merged(section: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 
 def said(project: Path, section: dict[str, Any], values: dict[str, Any]) -> list[str]:
     change(project, pretrain=merged(section, values))
-    shutil.rmtree(project / ".work", ignore_errors=True)  # checkpoints of what ended before
+    shutil.rmtree(project / ".work", ignore_errors=True)  # checkpoints of an earlier run that stopped
     words = [sys.executable, "-m", "ssl_pipeline", "pretrain"]
     done = subprocess.run(words, cwd=project, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
@@ -99,7 +99,13 @@ def said(project: Path, section: dict[str, Any], values: dict[str, Any]) -> list
 
 
 def wrong(found: list[str], words: str, last: float) -> bool:
-    """Whether the words are missing, come after the last step that they should, or something is said without cause."""
+    """Return whether the words are missing or come after step `last`, or, if there are none, whether anything is found.
+
+    Args:
+        found: Warnings of a run, each with its step.
+        words: Words that one of the warnings must contain; "" if the run must have no warnings.
+        last: Last step at which that warning is early enough.
+    """
     if not words:
         return bool(found)
     steps = [int(step) for sentence in found if words in sentence for step in re.findall(r"step (\d+): ", sentence)]
@@ -107,8 +113,8 @@ def wrong(found: list[str], words: str, last: float) -> bool:
 
 
 @click.command()
-@click.option("--cifar10", type=click.Path(exists=True, path_type=Path), help="A folder with train.zip and test.zip.")
-@click.option("--collapse", "only_collapse", is_flag=True, help="Only what should end early.")
+@click.option("--cifar10", type=click.Path(exists=True, path_type=Path), help="Folder with train.zip and test.zip.")
+@click.option("--collapse", "only_collapse", is_flag=True, help="Run only the faults that must be diagnosed early.")
 def main(cifar10: Path | None, only_collapse: bool) -> None:
     recipes = sorted(path.stem for path in (ROOT / "plugins" / "ssl_pipeline_plugins" / "recipes").glob("*.yaml"))
     configurations = dict(COLLAPSED)
@@ -131,7 +137,7 @@ def main(cifar10: Path | None, only_collapse: bool) -> None:
         tenth = 0.1 * section["epochs"] * (len(open_split(project / STORE, "train")) // section["batch_size"])
         for name, (values, words) in configurations.items():
             found = said(project, section, values)
-            click.echo(f"{name}:\n  " + "\n  ".join(found or ["nothing"]))
+            click.echo(f"{name}:\n  " + "\n  ".join(found or ["no warnings"]))
             if wrong(found, words, tenth if name in COLLAPSED else math.inf):
                 missed.append(name)
     if missed:

@@ -1,11 +1,11 @@
-"""How good the test of `ssl-pipeline drift` is: `python -m benchmarks.drift DATA [clothing cifar10] [--epochs N]`.
+"""False alarms and power of `ssl-pipeline drift`: `python -m benchmarks.drift DATA [clothing cifar10] [--epochs N]`.
 
-DATA holds clothing/ and cifar10/ with their zip files. For each set, a ResNet-8 is pretrained for some epochs on a
-random 60% of the images; 20% are the reference and 20% are held out. Of near copies one image is taken, as the test
-asks for one image of each group. The sets' own splits are not used: that of clothing is a drift by itself. From the
-held-out images 200 batches of each size are drawn as they are, and 50 changed; a line of JSON has the share of batches
-that raise an alarm at a stated rate of 1%, with an interval of 95% (Wilson). `redrawn` parts reference and held-out
-images anew for each batch; there the rate is exact.
+DATA contains clothing/ and cifar10/ with their zip files. For each set, a ResNet-8 is pretrained on a random 60% of the
+images; 20% are the reference and 20% are held out. Only one image of each group of near copies is used, because the
+test requires one image per group. The splits of the data sets are not used, because that of clothing is itself a drift.
+For each batch size, 200 batches of unchanged held-out images and 50 batches of each kind of changed ones are drawn. A
+line of JSON gives the share of batches that raise an alarm at a nominal rate of 1%, with its 95% interval (Wilson).
+`redrawn` divides the images into reference and held-out ones again for each batch, which makes the rate exact.
 """
 
 import io
@@ -55,7 +55,7 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 def read(archive: Path, number: int) -> list[Image.Image]:
-    """Read so many images of an archive, drawn at random; of near copies one stays."""
+    """Draw `number` images of an archive at random and read them; keep only one of each group of near copies."""
     with zipfile.ZipFile(archive) as opened:
         names = sorted(name for name in opened.namelist() if name.lower().endswith((".jpg", ".png")))
         drawn = np.random.default_rng(0).permutation(len(names))[:number]

@@ -1,10 +1,10 @@
-"""What `ssl-pipeline embed` takes beside a bare loop: `python -m benchmarks.embed ARCHIVE [--images N ...]`.
+"""Compare `ssl-pipeline embed` with a bare loop: `python -m benchmarks.embed ARCHIVE [--images N ...]`.
 
-For each number of images, a folder of so many files of the archive is made, each as often as need be, and two processes
-embed them by the same untrained backbone of 64 px: the command, and a loop that decodes each file by Pillow and runs
-the session on it. A line of JSON has the seconds of either, the processor time of all its processes, the most memory
-that its main process and all of them held, and the ratios of the times, bare / ours. The last line says by how much the
-main process of the command grew per image.
+For each number of images, a folder is filled with that many files of the archive, repeated as often as necessary. Two
+programs embed them with the same untrained backbone at 64 px: the command, and a loop that decodes each file with
+Pillow and runs the session on it. A line of JSON gives, for each program, the wall-clock time, s; the processor time of
+all its processes, s; and the peak memory of its main process and of all its processes, MiB. It also gives the ratios of
+the times, bare / ours. The last line gives the growth of the command's main process per image, bytes.
 """
 
 import json
@@ -102,7 +102,7 @@ BARE = (
     "from pathlib import Path; from benchmarks.embed import bare; "
     "bare(Path('images'), Path('backbone.onnx'), Path('rows.npy'))"
 )
-"""The loop, in a process of its own."""
+"""The bare loop, as a program."""
 
 
 if __name__ == "__main__":

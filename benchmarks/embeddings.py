@@ -1,8 +1,8 @@
-"""Memory of kNN and of clustering as embeddings grow in number: `python -m benchmarks.embeddings`.
+"""Memory of kNN and of clustering as the number of embeddings grows: `python -m benchmarks.embeddings`.
 
-Each point is a process of its own, which makes that many random embeddings of 512 numbers and says what kNN, or
-k-means with ten clusters, holds beside them at its peak. Each study's last line has the slope over its points, in bytes
-for each embedding, and what it comes to for a million, whose embeddings take 2.0 GB themselves.
+Each point is measured in a new process, which makes random embeddings of 512 dimensions and prints the peak memory that
+kNN, or k-means with ten clusters, needs in addition to them. The last line of each study gives the slope over its
+points, in bytes per embedding, and the memory for a million embeddings, which themselves take 2.0 GB.
 """
 
 import json
@@ -26,7 +26,7 @@ COUNTS = {"knn": (16_384, 65_536, 262_144), "clusters": (8_192, 32_768, 131_072)
 
 
 def embeddings(count: int) -> npt.NDArray[np.float32]:
-    """Unit-norm rows, made in blocks so that nothing beside them is large."""
+    """Return unit-norm embeddings (count, DIM), made in blocks so that no other large array is needed."""
     made, generator = np.empty((count, DIM), np.float32), np.random.default_rng(0)
     for start in range(0, count, 4096):
         rows = made[start : start + 4096]
@@ -35,12 +35,12 @@ def embeddings(count: int) -> npt.NDArray[np.float32]:
 
 
 def held() -> int:
-    """Bytes that this process has held at its peak (Linux)."""
+    """Return the peak memory of this process, bytes (Linux)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def point(study: str, count: int) -> None:
-    """Print what a study takes beside its embeddings."""
+    """Print the time of a study, and the memory that it needs in addition to its embeddings."""
     warm, stored = embeddings(256), embeddings(count)
 
     def run(these: npt.NDArray[np.float32]) -> None:
@@ -49,7 +49,7 @@ def point(study: str, count: int) -> None:
         else:
             cluster(these, these, np.arange(len(these)), [CLASSES], 2, 0)
 
-    run(warm)  # its imports
+    run(warm)  # import what it needs before memory is measured
     before, began = held(), time.process_time()
     run(stored)
     found = {"study": study, "embeddings": count, "bytes": held() - before}
@@ -59,7 +59,7 @@ def point(study: str, count: int) -> None:
 @click.command()
 @click.option("--one", type=(str, int), hidden=True)
 def main(one: tuple[str, int] | None) -> None:
-    """Print the memory of each study at each number of embeddings, and its slope."""
+    """Print the memory of each study for each number of embeddings, and its slope."""
     if one:
         point(*one)
         return

@@ -1,18 +1,19 @@
 """Emoji and their keywords: `python -m benchmarks.emoji_text EMOJI FOLDER --out LINES`.
 
-EMOJI is a .zip with pictures of emoji by two artists and a labels.csv with their captions, as docs/text.md describes
-it. Whole emoji are kept for the test: both pictures, name and keywords. FOLDER keeps the decoded images, and SimCLR's
-encoders; EMOJI is not read where the images are there.
+EMOJI is a .zip with pictures of emoji by two artists and a labels.csv with their captions, as docs/text.md describes.
+The test set consists of whole emoji: both pictures, name and keywords. FOLDER stores the decoded images and SimCLR's
+encoders; EMOJI is not read if the images are already in FOLDER.
 
-`clip`, `siglip` and `slip` learn from images and captions; `simclr` from images alone; `lit` teaches a text tower to
-read the frozen encoder of `simclr` with the same seed, which is trained first unless it is there. All have the same
-network and as many epochs, each view of an image at 32 px. Asked are: texts of unseen emoji by their images and images
-by their texts, beside untrained towers (`random`), a linear map from the frozen encoder to a bag of words, and chance;
-the class of an image by the names of classes; and the other artist's picture of the same emoji by a picture.
+`clip`, `siglip` and `slip` learn from images and captions, `simclr` from images alone. `lit` trains a text tower for
+the frozen encoder of `simclr` with the same seed; if that encoder does not exist yet, it is trained first. All arms use
+the same image network, the same number of epochs and views of 32 px. On unseen emoji they are evaluated by three tasks:
+retrieval of texts by images and of images by texts, compared with untrained towers (`random`), with a linear map from
+the frozen encoder to a bag of words, and with chance; zero-shot classification by the names of the classes; and
+retrieval of the other artist's picture of the same emoji by a picture.
 
-Each arm with each seed is a line of the file `--out` as soon as it is done; one that is there is not done again, so
-that processes may share them: `--arm` and `--seed` say which ones are this process's. At the end gains are printed as
-JSON; `python -m benchmarks.emoji_text_page LINES` makes tables of the lines.
+The file `--out` gets a line for each arm and seed as soon as it is finished. Those with a line are not run again, so
+several processes can share the work: choose each one's part with `--arm` and `--seed`. At the end the gains are printed
+as JSON; `python -m benchmarks.emoji_text_page LINES` makes tables of the lines.
 """
 
 import json
@@ -68,7 +69,7 @@ VIEWS: dict[str, Any] = {
         "color_jitter": {"p": 0.5, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.0},
     },
 }
-"""Without flips, which turn arrows and flags into others."""
+"""Views without flips, which turn arrows and flags into different ones."""
 POLICIES = {kind: Policy.model_validate(policy) for kind, policy in VIEWS.items()}
 OPTIMIZER = {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.05, "momentum": 0.9}
 FROZEN = {"image_tower": "frozen", "out_dim": None}
@@ -84,7 +85,7 @@ Ranks = dict[str, npt.NDArray[np.int64]]
 
 
 def stored(emoji: Path, folder: Path) -> Path:
-    """Return the store of the emoji; made once, whichever of several processes is first."""
+    """Return the store of the emoji; the first of several processes makes it."""
     store = folder / "ingested" / "store"
     if not store.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +108,7 @@ def stored(emoji: Path, folder: Path) -> Path:
 
 
 def learned(store: Path, folder: Path, arm: str, seed: int, epochs: int, batch: int) -> Trained:
-    """Train an arm; `lit` from the encoder of `simclr`, which is trained and kept unless it is there."""
+    """Train an arm; `lit` starts from the encoder of `simclr`, which is trained and saved if it does not exist yet."""
     pool = open_split(store, "train")
     values: dict[str, Any] = {"epochs": epochs, "batch_size": batch, "seed": seed}
     kept = folder / f"simclr-{seed}-{epochs}-{batch}.safetensors"
@@ -124,13 +125,13 @@ def learned(store: Path, folder: Path, arm: str, seed: int, epochs: int, batch: 
 
 
 class Judge:
-    """What an arm is asked about the unseen emoji.
+    """Evaluation of an arm on the unseen emoji.
 
     Args:
-        store: The store of the emoji.
-        run: The run that is judged.
-        seed: Its seed.
-        untrained: Whether its towers are to have random weights, with the batch norms calibrated.
+        store: Path of the store of the emoji.
+        run: Run to evaluate.
+        seed: Seed of the run.
+        untrained: Whether to replace the towers by untrained ones with calibrated batch norms.
     """
 
     def __init__(self, store: Path, run: Trained, seed: int, untrained: bool):
@@ -152,7 +153,7 @@ class Judge:
                 self.towers = Towers(self.embed, texts_of(run))
 
     def retrieval(self) -> tuple[dict[str, Ranks], dict[str, Any]]:
-        """Return the ranks of the first right answer both ways, by each contestant, and of whom each was asked."""
+        """Return the ranks of the first right answer in both directions by contestant, and facts about the queries."""
         images, pairs = self.asked.images, self.pairs
         ours = extract(self.embed, images)
         spaces: dict[str, Any] = {}
@@ -173,7 +174,7 @@ class Judge:
         return ranks, asked
 
     def partners(self) -> tuple[Ranks, Asked]:
-        """Return at which rank another picture of the same emoji is, among all pictures of the test."""
+        """Return the rank of another picture of the same emoji among all test pictures, and facts about the queries."""
         from scipy.sparse import csr_array
 
         test = self.data.test.subset(np.flatnonzero(np.bincount(self.data.test.groups)[self.data.test.groups] > 1))
@@ -186,7 +187,7 @@ class Judge:
         return ranks, Asked(test.groups, right.sum(axis=1) - 1, len(test) - 1)
 
     def zero_shot(self) -> dict[str, Any]:
-        """Return which test images are classified rightly by the bare names of the classes, and the largest class."""
+        """Return which test images are classified correctly by the bare names of the classes, and by the majority."""
         test, classes = self.data.test, self.data.classes
         found: dict[str, Any] = {"majority": (test.labels == np.bincount(test.labels).argmax()).astype(int).tolist()}
         if self.towers is not None:
@@ -203,7 +204,7 @@ class Judge:
 
 
 def texts_of(run: Trained) -> Any:
-    """Return what embeds texts with a trained text tower, on its device."""
+    """Return a function that embeds texts with the trained text tower of a run, on its device."""
     assert run.task.text_tower is not None
     assert run.texts is not None
     tokenizer, network = run.texts.tokenizer, OfTokens(run.task.text_tower, l2_normalize=True).eval()
@@ -219,7 +220,7 @@ def texts_of(run: Trained) -> Any:
 
 
 def found_by(judge: Judge) -> dict[str, Any]:
-    """Return all that a line says of an arm, as JSON has it."""
+    """Return the results of an arm as they go into its line of JSON."""
     ranks, asked = judge.retrieval()
     ranks["partners"], asked["partners"] = judge.partners()
     return {
@@ -234,12 +235,12 @@ def found_by(judge: Judge) -> dict[str, Any]:
 @click.command()
 @click.argument("emoji", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path), required=False)
-@click.option("--out", type=click.Path(path_type=Path), help="The file that keeps lines of JSON.")
-@click.option("--arm", "arms", multiple=True, type=click.Choice(list(ARMS)), help="Arms; all unless some are named.")
-@click.option("--seed", "seeds", multiple=True, type=int, default=range(3), help="Seeds; 0 to 2 unless named.")
-@click.option("--epochs", type=int, default=40, show_default=True, help="Passes over the training images.")
-@click.option("--batch", type=int, default=128, show_default=True, help="Images per step.")
-@click.option("--pictures", type=click.Path(path_type=Path), help="A folder for what is nearest, of each arm and seed.")
+@click.option("--out", type=click.Path(path_type=Path), help="File of JSON lines; default: emoji.jsonl in FOLDER.")
+@click.option("--arm", "arms", multiple=True, type=click.Choice(list(ARMS)), help="Arm to train; all by default.")
+@click.option("--seed", "seeds", multiple=True, type=int, default=range(3), help="Seed; 0 to 2 by default.")
+@click.option("--epochs", type=int, default=40, show_default=True, help="Number of epochs.")
+@click.option("--batch", type=int, default=128, show_default=True, help="Number of images per step.")
+@click.option("--pictures", type=click.Path(path_type=Path), help="Folder for pictures of the nearest emoji and texts.")
 def main(
     emoji: Path,
     folder: Path | None,
@@ -250,7 +251,7 @@ def main(
     batch: int,
     pictures: Path | None,
 ) -> None:
-    """Learn from EMOJI, a .zip, with FOLDER for what is kept, and append what is found to a file."""
+    """Train on EMOJI, a .zip, store images and encoders in FOLDER, and append the results to a file."""
     settings, folder = {"epochs": epochs, "batch": batch}, folder or Path(tempfile.mkdtemp())
     store, out = stored(emoji, folder), out or folder / "emoji.jsonl"
     for arm, seed in undone(out, arms or ARMS, seeds, settings):

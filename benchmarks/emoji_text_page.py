@@ -1,8 +1,8 @@
-"""Tables of what `benchmarks.emoji_text` found: `python -m benchmarks.emoji_text_page LINES` prints Markdown.
+"""Tables of the results of `benchmarks.emoji_text`: `python -m benchmarks.emoji_text_page LINES` prints Markdown.
 
-Recalls are means over seeds. Intervals (95%), also those of differences, are bootstrapped over seeds and over emoji:
-both pictures of an emoji are no independent evidence. A difference is taken query by query between runs of the same
-seed. Median ranks are means over seeds of the median over queries.
+Recalls are means over seeds. All 95% intervals, including those of differences, are bootstrapped over seeds and over
+emoji, because the two pictures of an emoji are not independent evidence. A difference is taken query by query between
+runs with the same seed. A median rank is the mean over seeds of the median over queries.
 """
 
 from collections import defaultdict
@@ -25,7 +25,7 @@ TITLES = {
     "text_to_image": "captions to images, {} queries among {}",
     "partners": "{} pictures to another one of the same emoji, among {}",
 }
-OF_PAIRS = {  # what is shown of retrieval: (arm, contestant)
+OF_PAIRS = {  # (arm, contestant) -> its name in the tables of retrieval
     ("clip", "towers"): "the towers of `clip`",
     ("siglip", "towers"): "the towers of `siglip`",
     ("slip", "towers"): "the towers of `slip`",
@@ -53,7 +53,14 @@ Who = tuple[str, str]
 
 
 class Asked(NamedTuple):
-    """What one way of asking found: contestant -> seed -> ranks (q,); the groups (q,) of the queries; chance."""
+    """Results of one retrieval task.
+
+    Attributes:
+        ranks: Contestant -> seed -> ranks (q,) of the first right answer.
+        groups: Emoji (q,) of each query.
+        candidates: Number of candidates per query.
+        chance: Figures of a random order.
+    """
 
     ranks: Mapping[Who, Mapping[int, npt.NDArray[np.int64]]]
     groups: npt.NDArray[np.int64]
@@ -62,7 +69,7 @@ class Asked(NamedTuple):
 
 
 def asked(lines: Iterable[Line], way: str) -> Asked:
-    """Gather what lines say of one way of asking."""
+    """Collect the results of one retrieval task from the lines."""
     lines, ranks = list(lines), defaultdict[Who, dict[int, Any]](dict)
     for line in lines:
         for name, values in line["ranks"][way].items():
@@ -72,7 +79,7 @@ def asked(lines: Iterable[Line], way: str) -> Asked:
 
 
 def tables(lines: Iterable[Line]) -> list[str]:
-    """Return tables in Markdown, and the sentences below them."""
+    """Return the lines of the tables in Markdown, with the differences below each table."""
     lines, rows = list(lines), []
     for way, title in TITLES.items():
         found = asked(lines, way)
@@ -93,7 +100,7 @@ def _row(name: str, ranks: npt.NDArray[np.int64], groups: npt.NDArray[np.int64])
 
 
 def summary(lines: Iterable[Line]) -> list[Line]:
-    """Return a line for each gain of recall at 1 over what has to be beaten, in shares of all queries."""
+    """Return a line for each gain of recall at 1 over the baseline, as a share of all queries."""
     lines, made = list(lines), []
     for way in TITLES:
         found = asked(lines, way)
@@ -134,7 +141,7 @@ def _zero_shot(lines: list[Line]) -> list[str]:
 @click.command()
 @click.argument("lines", type=click.Path(exists=True, path_type=Path))
 def main(lines: Path) -> None:
-    """Print tables for each setting (epochs, batch) of LINES."""
+    """Print the tables of each setting (epochs, batch size) in LINES."""
     settings: dict[tuple[Any, ...], list[Line]] = defaultdict(list)
     for line in read(lines):
         settings[line["epochs"], line["batch"]].append(line)

@@ -1,17 +1,17 @@
-"""A whole run of pretraining against its bare steps: `python -m benchmarks.epoch [--side 32 --side 96 --side 224]`.
+"""A whole run of pretraining compared with bare steps: `python -m benchmarks.epoch [--side 32 --side 96 --side 224]`.
 
-Without a side it is the run of the project in this folder, after augment has run; with sides it is SimCLR with a
-ResNet-18 on patches of photographs.
+Without a side, the run is that of the project in this folder, which must have run augment; with sides, it is SimCLR
+with a ResNet-18 on patches of photographs.
 
-A bare step is forward, loss, backward and the optimizer's step on views that lie ready; the whole run has what else
-there is to it: reading images, making views, looks at the encoder, checkpoints, curves. In each round half of the bare
-steps come before the whole run and half after it, so that what slows the machine slows both. Times are the process's
-own with one thread, else those of a clock. The output is JSON; `shares` says where the run's time goes.
+A bare step is forward pass, loss, backward pass and optimizer on views that are ready. The whole run also reads images,
+makes views, measures the spread of the embeddings ("looks"), and writes checkpoints and curves. In each round, half of
+the bare steps come before the whole run and half after it, so that a busy machine slows down both. Times are processor
+times with one thread, otherwise wall-clock times. The output is JSON; `shares` says how the run spends its time.
 
-On photographs a few steps stand for a long run, in which the encoder is looked at once in 5,120 images, and a
-checkpoint is written once a minute: looks and checkpoints are timed by themselves, and added by their shares. Rows of
-the curves, of which a run has 50, are left out. Memory is that of processes that do nothing else, one of a run with a
-look and a checkpoint, and one of bare steps.
+On photographs, a few steps represent a long run, which looks at the embeddings once in 5,120 images and writes a
+checkpoint once per minute. Looks and checkpoints are therefore measured separately and added by their shares. The rows
+of the curves, of which a run has 50, are left out. Memory is measured in separate processes: one for a run with a look
+and a checkpoint, and one for bare steps.
 """
 
 import json
@@ -54,8 +54,8 @@ READY_BATCHES = 4
 STEPS_FOR_MEMORY = 4
 BATCHES = {32: 64, 96: 32, 224: 16}
 """Side of the views in px -> images per step."""
-CANVAS = 8 / 7  # of the side of a view, as 256 px for views of 224
-BARE_SHARE = 4  # a round takes this part of the run's steps bare
+CANVAS = 8 / 7  # relative to the side of a view: 256 px for views of 224 px
+BARE_SHARE = 4  # a round takes one bare step for this many steps of the run
 PARTS = {
     "views": (batch_encoder, "inputs"),
     "looks": (EmbeddingWatch, "measure"),
@@ -69,7 +69,7 @@ def clock() -> float:
 
 
 class Timed:
-    """Adds up how long a function takes."""
+    """A function that adds up the durations of its calls, s."""
 
     def __init__(self, owner: object, name: str):
         self.seconds, self._of = 0.0, getattr(owner, name)
@@ -83,7 +83,7 @@ class Timed:
 
 
 class Project:
-    """What a run of the project in this folder is made of."""
+    """The parts of a run of the project in this folder."""
 
     def __init__(self) -> None:
         self.registry = load_registry()
@@ -99,7 +99,7 @@ class Project:
         return preparation.build(self.registry, self.method.recipe, self.section, self.pool, self.policies)
 
     def whole(self) -> tuple[float, dict[str, float]]:
-        """Return how long a run takes, s, and how long its parts take."""
+        """Run pretraining; return its duration and those of its parts, s."""
         task = self.task()
         with tempfile.TemporaryDirectory() as scratch:
             checkpoints = Checkpoints(Path(scratch) / "work", "f" * 64, {})
@@ -119,7 +119,7 @@ class Project:
         return took, {part: run.seconds for part, run in timed.items()}
 
     def bare(self) -> Callable[[int], float]:
-        """Return a function that takes as many bare steps, and returns how long they took, s."""
+        """Return a function that takes a number of bare steps and returns their duration, s."""
         task, device = self.task(), self.precision.device
         task.to(device, memory_format=memory_format(task, device)).train()
         optimizer = self.optimizer(task)
@@ -148,7 +148,7 @@ class Project:
 
 
 def on_photographs(side: int, precision: str, steps: int) -> Ours:
-    """A run of a ResNet-18 on photographs, as yet without looks and checkpoints."""
+    """Return a run of a ResNet-18 on photographs, without looks and checkpoints."""
     canvas, count = round(side * CANVAS), BATCHES[side] * steps
     images = canvases(canvas, count).numpy()
     mean, std = (tuple(found(images / 255.0, axis=(0, 1, 2)).tolist()) for found in (np.mean, np.std))
@@ -159,7 +159,7 @@ def on_photographs(side: int, precision: str, steps: int) -> Ours:
 def photographs(side: int, precision: str, rounds: int, steps: int) -> dict[str, Any]:
     """Return the ratios of time and memory of a run of a ResNet-18 to those of its bare steps."""
     run = on_photographs(side, precision, steps)
-    # a long run ends a row in 100 steps or more
+    # in a long run, a row of the curves takes 100 steps or more
     with patch.object(pretraining.Plan, "logs", autospec=True, return_value=False):
         found = faster(run.bare(steps), run.go, rounds)
     bare = found["s"]["ours"] / steps
@@ -201,7 +201,7 @@ def saved(run: Ours) -> None:
 
 
 def only(kind: str, side: int, precision: str) -> None:
-    """Do what is to be looked at for its memory."""
+    """Do one run whose memory is being measured: the whole run, or bare steps."""
     run = on_photographs(side, precision, STEPS_FOR_MEMORY)
     if kind == "bare":
         run.bare(STEPS_FOR_MEMORY)()
@@ -212,14 +212,14 @@ def only(kind: str, side: int, precision: str) -> None:
 
 
 @click.command()
-@click.option("--rounds", default=3, show_default=True, help="Rounds, each with a whole run.")
-@click.option("--threads", default=1, show_default=True, help="Threads of torch, for both.")
-@click.option("--side", "sides", type=click.Choice([*BATCHES]), multiple=True, help="Views of photographs, px.")
-@click.option("--steps", default=6, show_default=True, help="Steps of a run on photographs.")
+@click.option("--rounds", default=3, show_default=True, help="Number of rounds, each with a whole run.")
+@click.option("--threads", default=1, show_default=True, help="Number of torch threads.")
+@click.option("--side", "sides", type=click.Choice([*BATCHES]), multiple=True, help="Side of views of photographs, px.")
+@click.option("--steps", default=6, show_default=True, help="Number of steps of a run on photographs.")
 @click.option("--precision", default="auto", show_default=True, help="Precision on photographs.")
-@click.option("--only", "kind", type=click.Choice(["whole", "bare"]), help="Do this alone, for its memory.")
+@click.option("--only", "kind", type=click.Choice(["whole", "bare"]), help="Do only this, to measure its memory.")
 def main(rounds: int, threads: int, sides: Sequence[int], steps: int, precision: str, kind: str | None) -> None:
-    """Print the ratio of the time of a run's step, all included, to that of a bare one."""
+    """Print the ratio of the time per step of a run, everything included, to that of a bare step."""
     torch.set_num_threads(threads)
     if kind:
         only(kind, sides[0], precision)
@@ -233,7 +233,7 @@ def main(rounds: int, threads: int, sides: Sequence[int], steps: int, precision:
     project = Project()
     bare, total = project.bare(), project.plan.total
     half = max(1, total // BARE_SHARE // 2)
-    bare(READY_BATCHES)  # warms up
+    bare(READY_BATCHES)  # warm-up
     ratios, shares = [], {part: [] for part in PARTS}
     for _ in range(rounds):
         before = bare(half)

@@ -1,13 +1,14 @@
-"""The linear evaluation against the bare passes that it cannot do without: `python -m benchmarks.evaluation`.
+"""Time of the linear evaluation, compared with the bare passes that it needs: `python -m benchmarks.evaluation`.
 
-The images are views of the bundled digits, as many for training as for validation, and half as many for the test; the
-encoder is a ResNet-8 with random weights, or a ResNet-18 (`--large`), which takes hours. The two take turns in one
-process, as `benchmarks.interleaved` says. Each line of the output is a JSON object.
+The images are views of the bundled digits, the same number for training and for validation, and half as many for
+testing. The encoder is a ResNet-8 with random weights, or a ResNet-18 (`--large`), which takes hours. Evaluation and
+passes alternate in one process (see `benchmarks.interleaved`). The output is a JSON object.
 
-A bare pass reads the images of a split in batches, gives them to a network, and keeps its features. There is one of
-the exported file over all images; one of the encoder with all its layers over training and validation; one of the file
-over other views; and for each random encoder one over training and validation, those of BatchNorm's statistics before
-it, and one over the test images for the one that is chosen. Pixels and colours are read once, too.
+A bare pass reads the images of a split in batches, runs a network on them, and collects its features. The evaluation
+needs these passes: the exported file over all images; the encoder with all its layers over training and validation
+images; the file over other views; each random encoder over training and validation images, after calibration of its
+batch norms where it is calibrated; and one random encoder of each kind over the test images. Raw pixels and colour
+histograms are computed once as well.
 """
 
 import json
@@ -56,7 +57,7 @@ MEAN, STD = (0.3, 0.3, 0.3), (0.37, 0.37, 0.37)
 
 
 def split(name: str, count: int, side: int) -> Labelled:
-    """Views of digits, each of its own: of one digit there are many."""
+    """Return a split of `count` different views of digits; the same digit occurs in many views."""
     digits, classes = load_digits(return_X_y=True)
     seed = {"train": 0, "val": 1, "test": 2}[name]
     chosen = np.random.default_rng(seed).integers(0, len(digits), count)
@@ -75,7 +76,7 @@ def split(name: str, count: int, side: int) -> Labelled:
 
 
 def prepare(folder: Path, count: int, side: int, backbone: Choice) -> tuple[LinearEvalConfig, LinearInputs]:
-    """Write an exported file, and open all that the linear evaluation reads."""
+    """Export a backbone, and open everything that the linear evaluation reads."""
     data = LabelledSplits(
         split("train", count, side), split("val", count, side), split("test", count // 2, side), tuple("0123456789")
     )
@@ -134,7 +135,7 @@ def prepare(folder: Path, count: int, side: int, backbone: Choice) -> tuple[Line
 
 
 def passes(settings: LinearEvalConfig, inputs: LinearInputs) -> None:
-    """Do the passes, and nothing else."""
+    """Run the bare passes and nothing else."""
     train, val, test = (part.split for part in inputs.data[:3])
     file = inputs.embed
     for part in (train, val, test):
@@ -149,7 +150,7 @@ def passes(settings: LinearEvalConfig, inputs: LinearInputs) -> None:
             network = FromPixels(inputs.card, embedding(untrained(inputs.registry, inputs.card, seed), True))
             if calibrated:
                 calibrate_on(network, train)
-            for part in (train, val) if seed else (train, val, test):  # any one of them meets the test images
+            for part in (train, val) if seed else (train, val, test):  # one of them is run on the test images
                 one_pass(embedder(network), part, len(part))
     for features in (raw_pixels, colour_histogram):
         for part in (train, val, test):
@@ -161,10 +162,10 @@ def one_pass(embed: Embed, images: Any, count: int) -> None:
 
 
 @click.command()
-@click.option("--images", "count", default=10_000, show_default=True, help="Images, twice: to train and validate.")
+@click.option("--images", "count", default=10_000, show_default=True, help="Number of images to train, and to validate.")
 @click.option("--side", default=16, show_default=True, help="Side of the images, px.")
-@click.option("--rounds", default=2, show_default=True, help="Rounds of four runs each, after one of two.")
-@click.option("--large", is_flag=True, help="A ResNet-18 in place of the ResNet-8.")
+@click.option("--rounds", default=2, show_default=True, help="Number of rounds of four runs, after two warm-up runs.")
+@click.option("--large", is_flag=True, help="Use a ResNet-18 instead of the ResNet-8.")
 @click.option("--width", default=SMALL["width"], show_default=True, help="Width of the ResNet-8.")
 def main(count: int, side: int, rounds: int, large: bool, width: int) -> None:
     """Print the ratio of the time of the linear evaluation to that of its passes."""
@@ -173,7 +174,7 @@ def main(count: int, side: int, rounds: int, large: bool, width: int) -> None:
         settings, inputs = prepare(Path(folder), count, side, backbone)
 
         def evaluate() -> None:
-            study_embeddings(settings, replace(inputs, embed=Kept(inputs.embed)))  # nothing is kept from before
+            study_embeddings(settings, replace(inputs, embed=Kept(inputs.embed)))  # no features from an earlier round
 
         found = faster(partial(passes, settings, inputs), evaluate, rounds)
     line = {

@@ -1,10 +1,10 @@
-"""Families of timm's networks through the pipeline: `python -m benchmarks.families`.
+"""Test networks of timm's families with the pipeline: `python -m benchmarks.families`.
 
-A small network of each family is built with random weights for images of 64 px, takes one step of training on crops of
-photographs, is exported as the stage export does, and is held against torch on other crops, of several shapes. (Noise
-would not do: behind statistics of photographs, deep networks with random weights blow it up until torch in float32
-differs from itself in float64.) Then its int8 variant is made and judged as that stage does it. Each network has a
-process of its own, one after the other, whose memory and time are bounded. `--table` writes the rows into a page.
+A small network of each family is built with random weights for images of 64 px. It takes one training step on crops of
+photographs, is exported as in the stage export, and is compared with torch on other crops, of several shapes. (Noise is
+unsuitable: with batch-norm statistics of photographs, deep networks with random weights amplify noise until torch in
+float32 differs from torch in float64.) Then its int8 variant is made and judged as in that stage. The networks are
+tested one after the other, each in a new process with limited memory and time. `--table` writes the rows into a page.
 """
 
 import json
@@ -86,7 +86,7 @@ def crops(count: int, shape: tuple[int, int], seed: int) -> npt.NDArray[np.uint8
 
 
 def pool(size: int) -> Pool:
-    """Return images that calibrate int8, and others that judge it."""
+    """Return images that calibrate the int8 variant, and others on which it is judged."""
 
     def split(name: str, images: npt.NDArray[np.uint8]) -> Split:
         return Split(name, size, np.arange(len(images), dtype=np.uint64), MEAN, STD, name, (images,))
@@ -95,7 +95,7 @@ def pool(size: int) -> Pool:
 
 
 def pass_through(model: str) -> Iterator[dict[str, Any]]:
-    """Take a network from its name to its files; yield its figures each time that it has come further."""
+    """Build, train, export and compare a network; yield the figures so far after each step."""
     found: dict[str, Any] = {"model": model, "reached": "nothing"}
     yield found
     torch.manual_seed(0)
@@ -105,7 +105,7 @@ def pass_through(model: str) -> Iterator[dict[str, Any]]:
     yield (found := found | {"reached": "built", "size": size, "dim": encoder.embedding_dim})
     for module in encoder.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.momentum = None  # a single step gives it the statistics of images, as a whole training would
+            module.momentum = None  # no moving average: one step suffices for the statistics
     images = pool(size)
     optimizer = torch.optim.SGD(encoder.parameters(), lr=1e-3)
     batch = torch.from_numpy(images.train.images(np.arange(16))).permute(0, 3, 1, 2) / 255
@@ -129,7 +129,7 @@ def pass_through(model: str) -> Iterator[dict[str, Any]]:
 
 
 def attempt(model: str) -> None:
-    """Print how far a network comes, as JSON lines of which the last one counts."""
+    """Print how far a network gets, as JSON lines; the last line is the result."""
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     found: dict[str, Any] = {}
     try:
@@ -137,7 +137,7 @@ def attempt(model: str) -> None:
             print(json.dumps(found), flush=True)
     except PipelineError as error:
         print(json.dumps(found | {"reason": brief(error)}), flush=True)
-    except Exception as error:  # whatever a library raises: its bottom is the reason, and the traceback goes on
+    except Exception as error:  # whatever a library raises: report its first cause as the reason
         bottom: BaseException = error
         while bottom.__cause__ is not None:
             bottom = bottom.__cause__
@@ -146,7 +146,7 @@ def attempt(model: str) -> None:
 
 
 def ended(model: str) -> dict[str, Any]:
-    """Let a process of its own take a network as far as it comes; return what it found."""
+    """Test a network in a new process; return its last figures, with the reason if it stopped early."""
     words = [sys.executable, "-m", "benchmarks.families", "--one", model]
     with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as errors:
         late = False
@@ -179,7 +179,7 @@ def row(family: str, found: dict[str, Any]) -> str:
     cells.append(int8.get("made", {}).get("activations", "" if int8 else unmade))
     cells += [f"{gate[key]:.3f}" if key in gate else "" for key in ("mean_cosine", "recall", "size")]
     broken = int8.get("broken", [])
-    if gate:  # the figures stand beside it: which bounds they break is said by name
+    if gate:  # the figures are in the cells before, so the names of the broken bounds suffice
         broken = [line.split(":")[0].removeprefix("min_").removeprefix("max_").replace("_", " ") for line in broken]
     cells.append("yes" if int8.get("ships") else ", ".join(broken).replace("\n", " "))
     return _line(cells)
@@ -200,7 +200,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def into_table(page: Path, family: str, line: str) -> None:
-    """Put a row in the place of the family's own in a page that ends with the table; other rows stay."""
+    """Replace the row of a family in a page that ends with the table; other rows stay."""
     text, _, old = page.read_text(encoding="utf-8").partition("| family |")
     rows = {one.split("|")[1].strip(): one for one in old.splitlines()[2:]} | {family: line}
     columns = (*COLUMNS, *INT8_COLUMNS)
@@ -213,15 +213,15 @@ def into_table(page: Path, family: str, line: str) -> None:
 @click.command()
 @click.argument("families", nargs=-1)
 @click.option("--one", hidden=True)
-@click.option("--table", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="A page that ends with it.")
+@click.option("--table", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Page with the table.")
 def main(families: tuple[str, ...], one: str | None, table: Path | None) -> None:
-    """Print a line for each of FAMILIES, or for all."""
+    """Print a line for each of FAMILIES, or for all families."""
     if one:
         attempt(one)
         return
     unknown = [family for family in families if family not in FAMILIES]
     if unknown:
-        raise click.UsageError(f"no such family: {', '.join(unknown)}; there are: {', '.join(FAMILIES)}")
+        raise click.UsageError(f"unknown family: {', '.join(unknown)}. Choose from: {', '.join(FAMILIES)}.")
     print(json.dumps(machine() | {"date": time.strftime("%Y-%m-%d")}), flush=True)
     reached = []
     for family in families or FAMILIES:

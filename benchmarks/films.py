@@ -1,4 +1,4 @@
-"""Small films, written by PyAV: four coloured quarters, of which the last one grows brighter from frame to frame."""
+"""Small films, written with PyAV: four coloured quarters, the last of which grows brighter from frame to frame."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -14,7 +14,7 @@ MILLISECOND = Fraction(1, 1000)
 
 
 def picture(number: int, size: tuple[int, int] = (64, 48)) -> Pixels:
-    """Return frame number 0, 1, ...: red and green above, blue and a grey of 8 * number below."""
+    """Return frame `number` (height, width, 3): red and green above, blue and a grey of 8 * number (mod 256) below."""
     width, height = size
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[: height // 2, : width // 2] = (255, 0, 0)
@@ -38,13 +38,20 @@ def write_film(
     options: dict[str, str] | None = None,
     **settings: Any,
 ) -> Path:
-    """Write a film of 10 frames per second, or of frames at some times, s.
+    """Write a film with 10 frames per second, or with frames at the given times.
 
     Args:
-        turned: Degrees by which it is to be shown turned, anticlockwise, and whether mirrored.
-        colours: The matrix of its colours; None: the codec's.
-        comb: Whether every second line is white, as if taken at another time.
-        settings: Attributes of the encoder.
+        path: Path of the film; its suffix determines the container.
+        codec: Name of the encoder in FFmpeg.
+        times: Times of the frames, s; None: 10 frames per second.
+        frames: Number of frames if there are no `times`.
+        size: Width and height, px.
+        pixels: Pixel format in FFmpeg.
+        turned: Rotation for display, degrees anticlockwise, and whether the display is mirrored.
+        colours: Colour matrix; None: the default of the codec.
+        comb: Whether every second line is white, as in an interlaced film.
+        options: Options of the encoder.
+        settings: Attributes of the codec context.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as film:

@@ -1,12 +1,12 @@
-"""Run each stage on a disk that is full, then on one that may only be read, and look at what it says and leaves.
+"""Run each stage on a full disk, then on a read-only one, and check its messages and its products.
 
     python -m benchmarks.full_disk [STAGE ...]        (as root on Linux: it mounts a file system in memory)
 
-The pipeline runs once, quickly, on a folder of images in that file system. Then, for each stage, a file of ballast
-leaves some bytes free, and the stage runs again on changed parameters or images: it has to end with status 1, one
-message and no traceback, and leave all products as they were and nothing unfinished. The inventory is so small that it
-may end well instead; its hashes need not be remembered. Without the ballast each has to end well. Each try prints a
-line of JSON.
+The pipeline runs once, quickly, on a folder of images in that file system. Then, for each stage, a ballast file leaves
+only some bytes free, and the stage runs again on changed parameters or images. It must exit with status 1, one message
+and no traceback, leave all products unchanged and leave no unfinished file. The inventory is so small that it may
+succeed instead, because it does not have to store its hashes. Without the ballast, each stage must succeed. Each trial
+prints a line of JSON.
 """
 
 import json
@@ -117,7 +117,7 @@ def main(chosen: Sequence[str]) -> None:
         write_images(folder, range(600))
         for stage in STAGES:
             if run(folder, stage).returncode:
-                sys.exit(f"{stage} fails on an empty disk")
+                sys.exit(f"{stage} fails although the disk has space")
         for stage in chosen:
             if stage in SEEDS:
                 change(folder, **{stage: {"seed": 1}})
@@ -129,7 +129,7 @@ def main(chosen: Sequence[str]) -> None:
             with read_only(disk):
                 good.append(judge(folder, stage, "read-only"))
             good.append(run(folder, stage).returncode == 0)
-    print(f"{sum(good)} of {len(good)} as they should be")
+    print(f"{sum(good)} of {len(good)} trials ended as expected")
     sys.exit(not all(good))
 
 

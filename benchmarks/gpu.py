@@ -1,14 +1,14 @@
-"""What a GPU makes of it: `python -m benchmarks.gpu [views] [loss] [steps] [recipes]`.
+"""Speed and reproducibility on a GPU: `python -m benchmarks.gpu [views] [loss] [steps] [recipes]`.
 
-- `views`: views per second of SimCLR's policy, ours on the device to kornia's on the device, all on whole batches; and
-  whether a byte differs between chunks of several sizes, or between two runs.
-- `loss`: NT-Xent's sums in tiles to a dense matrix, forward and backward; and the memory that either takes.
-- `steps`: a run of SimCLR with a ResNet-18, views included, to its bare steps on views that lie ready, in fp32 and in
-  the precision that `auto` stands for; images per second, peak memory, and how often a step waits for the device.
-- `recipes`: each recipe takes twelve steps on digits, twice: once at a stretch, once stopped in the middle and resumed.
-  Whether both end with the same bits, and how far the first step's loss is from the CPU's.
+- `views`: views per second of SimCLR's policy, ours relative to kornia's, both on whole batches on the device; and
+  whether any value differs between chunk sizes or between two runs.
+- `loss`: NT-Xent's sums in tiles, relative to a dense matrix, forward and backward; and the memory of each.
+- `steps`: a run of SimCLR with a ResNet-18, views included, relative to bare steps on views that are ready, in fp32 and
+  in the precision that `auto` selects; images per second, peak memory, and where a run waits for the device.
+- `recipes`: each recipe takes twelve steps on digits, once without interruption, and once stopped halfway and resumed;
+  whether both end with identical weights, and the loss of the first step on the GPU and on the CPU.
 
-Without a word it does all four. The output is JSON lines. It ends at once where there is no GPU.
+Without arguments, all four parts run. The output is JSON lines. The script exits at once if there is no GPU.
 """
 
 import json
@@ -65,7 +65,7 @@ def tell(**line: object) -> None:
 
 
 def waiting(run: Callable[[], object]) -> Callable[[], None]:
-    """Return a function that runs something, and waits until the device is done with it."""
+    """Return a function that calls `run` and then waits until the device has finished."""
 
     def whole() -> None:
         run()
@@ -76,7 +76,7 @@ def waiting(run: Callable[[], object]) -> Callable[[], None]:
 
 @contextmanager
 def counted_waits() -> Iterator[Counter[str]]:
-    """Count where the device is waited for, by what torch says of it."""
+    """Count the waits for the device by their place in the code, from torch's warnings."""
     found: Counter[str] = Counter()
     torch.cuda.set_sync_debug_mode("warn")
     try:
@@ -139,7 +139,7 @@ def compare_losses(device: torch.device) -> None:
 
 
 def compare_steps(device: torch.device, steps: int = 48) -> None:
-    with patch.object(pretraining, "LOGGED_ROWS", 1):  # a run has fifty rows, and these have few steps
+    with patch.object(pretraining, "LOGGED_ROWS", 1):  # a run logs 50 rows, too many for so few steps
         _compare_steps(steps)
 
 
@@ -160,7 +160,7 @@ def _compare_steps(steps: int) -> None:
             with counted_waits() as waits:
                 ours.go()
             whole_memory = torch.cuda.max_memory_allocated()
-            found = faster(waiting(ready), waiting(ours.go), 3)  # how much longer the whole takes
+            found = faster(waiting(ready), waiting(ours.go), 3)  # the time of the whole run relative to bare steps
             per_second = {"bare": batch * steps / found["s"]["ours"], "whole": batch * steps / found["s"]["theirs"]}
             tell(
                 what="whole run of a ResNet-18, to bare steps",
@@ -177,14 +177,14 @@ def _compare_steps(steps: int) -> None:
 
 
 def digits(folder: Path) -> Split:
-    """The bundled digits, as the default run has them."""
+    """Return the bundled digits as the default run ingests them."""
     copy_project(folder)
     stage(folder, "ingest", 1)
     return open_split(folder / STORE, "train")
 
 
 class StoppedError(Exception):
-    """Stands for a process that is killed."""
+    """Simulates a killed process."""
 
 
 def compare_recipes(device: torch.device) -> None:
@@ -206,14 +206,18 @@ def compare_recipes(device: torch.device) -> None:
             try:
                 method = method_of(registry, PretrainSection.model_validate(values))
                 tell(what="recipe", recipe=recipe, **judge(registry, method, pool, policies, device, Path(scratch)))
-            except Exception as error:  # the others are still of interest
+            except Exception as error:  # continue with the other recipes
                 tell(what="recipe", recipe=recipe, failed=f"{type(error).__name__}: {error}"[:600])
 
 
 def judge(
     registry: Any, method: Method, pool: Split, policies: dict[str, Policy], device: torch.device, scratch: Path
 ) -> dict[str, Any]:
-    """Train a recipe on the device at a stretch, in two parts, and for a step on the CPU."""
+    """Train a recipe on the device without interruption, on the device with a stop halfway, and on the CPU.
+
+    Returns:
+        The weights that differ after resuming, and the loss of the first row of the curves on either device.
+    """
     kinds = needed_views(registry, method.recipe.pretext_task).counts
     wanted = {kind: policies.get(kind, policies["global"]) for kind in kinds}
 
@@ -249,10 +253,10 @@ PARTS = {"views": compare_views, "loss": compare_losses, "steps": compare_steps,
 @click.command()
 @click.argument("parts", nargs=-1, type=click.Choice(sorted(PARTS)))
 def main(parts: tuple[str, ...]) -> None:
-    """Print how the parts of a run do on a GPU."""
+    """Print the speed and reproducibility of PARTS on a GPU."""
     device = best_device()
     if device.type == "cpu":
-        raise SystemExit("there is no GPU here")
+        raise SystemExit("no GPU found: run this benchmark on a machine with a GPU")
     bf16 = resolve_precision("auto", device).name
     tell(machine=machine(), device=torch.cuda.get_device_name(device), auto=bf16)
     for name in parts or PARTS:

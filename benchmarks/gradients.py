@@ -1,4 +1,4 @@
-"""The gradients of one step of a recipe, however its images are encoded: what ranks and micro-batches are held to."""
+"""The gradients of one step of a recipe for any way of encoding its images, to check ranks and micro-batches."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -25,16 +25,22 @@ SECTION = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["pr
 SIZE = 24
 ON_PATCHES = {"mae"}
 IN_FLOAT32 = {"colorization", "masked_tokens", "missing_frame"}
-"""Tasks that make targets, or compute distances, in float32; all others are computed in float64."""
+"""Recipes that make targets or compute distances in float32; all others are computed in float64."""
 
 Encode = Callable[[npt.NDArray[np.int64], int], Encoded]
-"""Encodes images, given their positions and the place in the batch of the first of them."""
+"""A function that encodes images, given their positions and the place of the first of them in the batch."""
 
 
 def task_of(
     recipe: str, encoder: Encoder | None = None, options: Mapping[str, object] = MappingProxyType({})
 ) -> PretextTask:
-    """Return the recipe's task with some options, around an encoder without batch norms unless another one is given."""
+    """Return the task of a recipe with some options.
+
+    Args:
+        recipe: Name of the recipe.
+        encoder: Encoder of the task; None: a small one without batch norms.
+        options: Options of the pretext task.
+    """
     section = PretrainSection.model_validate({**SECTION, "recipe": recipe, "pretext_task": dict(options)})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -52,10 +58,10 @@ def gradients(
     """Return the loss and the gradients of a step.
 
     Args:
-        task: The task.
-        in_parts: A function that encodes the batch with a function that encodes some of its images.
-        images: The number of images of the batch.
-        around: The context of the backward pass.
+        task: Task that encodes the views and compares their embeddings.
+        in_parts: Function that encodes the batch with the help of a function that encodes some of its images.
+        images: Number of images in the batch.
+        around: Context in which the backward pass runs.
     """
     dtype = next(task.parameters()).dtype
     made = make_views(task, images, SIZE).items()
@@ -73,7 +79,7 @@ def gradients(
 
 
 def in_micro_batches(batches: MicroBatches, images: int, encode: Encode) -> Encoded:
-    """Encode a batch as training does, with positions in the place of views."""
+    """Encode a batch in micro-batches as training does, with positions in place of views."""
 
     def make(positions: npt.NDArray[np.int64]) -> Views:
         return {"positions": torch.from_numpy(positions)}
@@ -82,8 +88,8 @@ def in_micro_batches(batches: MicroBatches, images: int, encode: Encode) -> Enco
 
 
 def difference(found: dict[str, torch.Tensor], whole: dict[str, torch.Tensor]) -> float:
-    """Return the largest difference of gradients, as a share of the largest gradient of the whole batch."""
+    """Return the largest difference between gradients, as a share of the largest gradient of the whole batch."""
     if found.keys() != whole.keys():
-        raise ValueError(f"gradients of other weights: {sorted(found.keys() ^ whole.keys())}")
+        raise ValueError(f"only one side has gradients of: {sorted(found.keys() ^ whole.keys())}")
     largest = max(float(gradient.abs().max()) for gradient in whole.values())
     return max(float((found[name] - whole[name]).abs().max()) for name in whole) / largest

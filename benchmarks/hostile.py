@@ -1,15 +1,15 @@
-"""Damaged images, films, archives, parameters and products: each is used whole, listed, or told in a sentence.
+"""Damaged images, films, archives, parameters and products: each must be read, listed, or refused with a message.
 
     python -m benchmarks.hostile images|films|archives|params|products [--number N] [--seed N]
 
-Everything is tried in a process of its own, which may take some seconds for each file; so a hang and a death are seen,
-and named by the file. What may come of a file:
+The files are tried in a child process with a time limit per file, so that a hang or a crash is detected and reported
+with the name of the file. Possible outcomes:
 
-    whole     it could be read (an image: stored, a copy, or rejected with a reason), or it changed nothing that is read
-    told      one sentence of bounded length, and an exit status
-    lost      not all files are accounted for
-    used      a stage went on with a damaged product, and made something else of it
-    long      a message without bounds
+    whole     the file was read (an image: stored, a copy, or rejected with a reason), or the damage had no effect
+    told      an error message of bounded length, and an exit status
+    lost      some files are not accounted for
+    used      a stage read a damaged product, and its results changed
+    long      an error message that is too long
     traceback, died, hang
 """
 
@@ -49,7 +49,7 @@ from ssl_pipeline_plugins.sources.clips import Clips
 from ssl_pipeline_plugins.sources.folder import Folder
 
 NUMBERS = {"images": 10_000, "films": 500, "archives": 2000, "params": 700, "products": 400}
-PILE = {"images": 50, "films": 10}  # files that are tried together
+PILE = {"images": 50, "films": 10}  # number of files that are tried together
 SECONDS = {"images": 60.0, "films": 60.0, "archives": 60.0, "params": 60.0, "products": 600.0}
 LONG = 5000  # characters
 CANVAS = Canvas(size=16, resize="squash", background=(255, 255, 255), min_side=6, max_megapixels=1.0)
@@ -93,13 +93,13 @@ def encoded(image: Image.Image, suffix: str, **options: object) -> bytes:
 
 
 def samples() -> list[tuple[str, bytes]]:
-    """A picture in every format and mode that can be written."""
+    """Return a picture in every format and mode that Pillow can write, each with its suffix."""
     photo = Image.fromarray(load_sample_images().images[0]).resize((96, 64))
     found = []
     for suffix, choices in FORMATS.items():
         for mode in MODES:
             for options in choices:
-                with contextlib.suppress(OSError, ValueError, KeyError):  # this format has no such mode
+                with contextlib.suppress(OSError, ValueError, KeyError):  # the format does not support this mode
                     found.append((suffix, encoded(photo.convert(mode), suffix, **options)))
     return found
 
@@ -143,7 +143,7 @@ def make_archives(folder: Path, number: int, chance: random.Random) -> None:
                 archive.writestr(f"{chance.choice(('a', 'b', 'né', '日本'))}/{name}", image)
             archive.writestr("labels.csv", "path,group\n")
         whole = content.getvalue()
-        half = whole.find(b"PK\x01\x02") if chance.random() < 0.6 else 0  # most of the time, the directory
+        half = whole.find(b"PK\x01\x02") if chance.random() < 0.6 else 0  # usually damage the directory
         (folder / f"{place:06}.zip").write_bytes(whole[:half] + damage(whole[half:], chance))
 
 
@@ -158,7 +158,7 @@ def try_pile(pile: Path) -> str:
     images = Folder(path=str(pile)).open()
     expected = len(images.records) + len(images.rejects) + len(images.ignored)
     if pile.is_dir() and expected != sum(path.is_file() for path in pile.rglob("*")):
-        return "lost: files are not listed"
+        return "lost: some files are not listed"
     return account(images, expected)
 
 
@@ -166,12 +166,12 @@ def try_films(pile: Path) -> str:
     images = Clips(path=str(pile), fps=5, max_frames=30).open()
     clips = {record.group for record in images.records} | images.rejects.keys() | images.ignored.keys()
     if len(clips) != 1 + sum(path.is_file() for path in pile.iterdir()):
-        return "lost: films are not listed"
+        return "lost: some films are not listed"
     return account(images, len(images.records) + len(images.rejects) + len(images.ignored))
 
 
 def account(images: Images, expected: int) -> str:
-    """Ingest images, and count what becomes of them."""
+    """Ingest images, and check that each of them is in exactly one table."""
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch)
         ingest(images, out, CANVAS, SHARES, out / "reports", workers=1)
@@ -213,16 +213,16 @@ def attempt(kind: str, path: Path) -> str:
         return TRY[kind](path)
     except PipelineError as error:
         return "told" if len(str(error)) <= LONG else f"long: {len(str(error))} characters"
-    except Exception:  # that there is none is what this script is for
+    except Exception:  # this script exists to find tracebacks
         return f"traceback: {traceback.format_exc(limit=-4)}"
 
 
 @click.command(help=__doc__)
 @click.argument("kind", type=click.Choice(list(MAKE)))
-@click.option("--number", type=int, help="How many; by default as many as the project is held to.")
+@click.option("--number", type=int, help="Number of files; default: the number that must pass.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Keep the files there.")
-@click.option("--attempt", "skip", type=int, help="Try what lies in the folder, after so many (used by the script).")
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Folder that keeps the files.")
+@click.option("--attempt", "skip", type=int, help="Try the files after the first so many (internal).")
 def main(kind: str, number: int | None, seed: int, folder: Path | None, skip: int | None) -> None:
     if skip is not None:
         assert folder is not None
@@ -246,7 +246,7 @@ def main(kind: str, number: int | None, seed: int, folder: Path | None, skip: in
 
 
 def outcomes(kind: str, folder: Path, total: int) -> Iterator[str]:
-    """What comes of each file; a process that hangs or dies is named, and another goes on after it."""
+    """Yield the outcome of each file; after a hang or a crash, a new process continues with the next file."""
     done = 0
     while done < total:
         words = (sys.executable, "-m", "benchmarks.hostile", kind, "--folder", folder, "--attempt", str(done))
@@ -261,7 +261,7 @@ def outcomes(kind: str, folder: Path, total: int) -> Iterator[str]:
 
 
 def read_line(child: "subprocess.Popen[str]", seconds: float) -> str:
-    """A line, or "" at the end; a process that says nothing for so long is killed."""
+    """Return the next line of output, or "" at its end; kill the process after `seconds` without output."""
     assert child.stdout is not None
     watch = threading.Timer(seconds, child.kill)
     watch.start()

@@ -1,7 +1,7 @@
-"""Damaged products between stages: the stage that reads them must say so, or make exactly what it made before.
+"""Damaged products between stages: the stage that reads one must report it, or make exactly what it made before.
 
-The pipeline runs once, on a few epochs. Then one file that a later stage depends on (by dvc.yaml) is damaged or removed
-in a copy, and that stage runs.
+The pipeline runs once, for a few epochs. Then, in a copy of the project, a file on which a stage depends according to
+dvc.yaml is damaged or removed, and that stage runs.
 """
 
 import json
@@ -26,12 +26,12 @@ QUICK: dict[str, dict[str, Any]] = {
     "linear_eval": {"strengths": [0.01, 1.0], "bootstrap": 100},
     "finetune": {"budgets": [1, 5], "draws": 2, "steps": 4, "learning_rates": [1e-3], "epochs": 1},
 }
-COMPARED = (".csv", ".npy", ".npz", ".onnx", ".safetensors", ".txt")  # JSON has timings in it, and pictures are drawn
+COMPARED = (".csv", ".npy", ".npz", ".onnx", ".safetensors", ".txt")  # JSON contains times, and plots may differ
 LONG = 5000  # characters
 
 
 def make_products(folder: Path, number: int, chance: random.Random) -> None:
-    """Run the pipeline beside the folder, and describe a damage in each file of the folder."""
+    """Run the pipeline next to `folder`, and write `number` files that each describe one damage."""
     finished = folder.parent / "finished"
     copy_project(finished)
     change(finished, **QUICK)
@@ -56,14 +56,14 @@ def files_of(path: Path) -> list[Path]:
 
 
 def try_product(path: Path) -> str:
-    """Damage a file in a copy of the finished project, and run the stage that depends on it."""
+    """Damage a file in a copy of the finished project, run the stage that depends on it, and return the outcome."""
     facts = json.loads(path.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as scratch:
         project = Path(scratch) / "project"
         shutil.copytree(facts["finished"], project, symlinks=True, ignore=shutil.ignore_patterns(".git", "cache"))
         victim = project / facts["path"]
         content = victim.read_bytes()
-        victim.unlink()  # dvc may have written it read-only, or linked it
+        victim.unlink()  # dvc may have made it read-only, or a link
         if facts["seed"] is not None:
             damaged = damage(content, random.Random(facts["seed"]))
             victim.write_bytes(damaged)
@@ -89,7 +89,7 @@ def try_product(path: Path) -> str:
 
 
 def outs(project: Path, stage: str) -> dict[str, str]:
-    """Path -> SHA-256 of what a stage has made."""
+    """Return path -> SHA-256 of the compared outputs of a stage."""
     facts = yaml.safe_load((project / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
     places = [place if isinstance(place, str) else next(iter(place)) for place in facts["outs"]]
     files = [file for place in places if (project / place).exists() for file in files_of(project / place)]

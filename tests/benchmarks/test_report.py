@@ -109,11 +109,11 @@ def test_lines_of_json_are_kept_and_others_are_shown(run):
 def test_a_benchmark_that_fails_or_takes_too_long_is_told_and_keeps_its_lines(run):
     line = 'print(\'{"of": "it"}\', flush=True)'
     done, rows = run(f"{line}; raise SystemExit(3)")
-    assert (done.exit_code, rows["one"]["ended"]) == (1, "it ended with status 3")
-    assert "not to the end: one" in done.output
+    assert (done.exit_code, rows["one"]["ended"]) == (1, "it exited with status 3")
+    assert "not finished: one" in done.output
     done, rows = run(f"{line}; import time; time.sleep(60)", minutes=0.5 / 60)
     assert (done.exit_code, rows["one"]["lines"]) == (1, [{"of": "it"}])
-    assert rows["one"]["ended"].startswith("it was ended after")
+    assert rows["one"]["ended"].startswith("it was stopped after")
 
 
 def test_a_benchmark_whose_images_are_not_there_says_which_folder_to_name(run, tmp_path):
@@ -121,7 +121,7 @@ def test_a_benchmark_whose_images_are_not_there_says_which_folder_to_name(run, t
     for names, status in ((["one"], 1), ([], 0)):  # a run of all benchmarks skips it without an error
         done, rows = run(print_arguments, *names, data="clothing")
         assert (done.exit_code, rows) == (status, {})
-        assert "give DATA=FOLDER" in done.output
+        assert "Pass DATA=FOLDER" in done.output
     (tmp_path / "clothing").mkdir()
     done, rows = run(print_arguments, "--data", str(tmp_path), data="clothing")
     assert rows["one"]["lines"] == [{"of": [str(tmp_path / "clothing")]}]
@@ -131,7 +131,7 @@ def test_a_benchmark_whose_images_are_not_there_says_which_folder_to_name(run, t
 def test_an_unknown_name_is_refused_with_those_that_there_are(run):
     done, _ = run("", "two")
     assert done.exit_code == 2
-    assert "there is no benchmark two. There are: one." in done.output
+    assert "unknown benchmark: two. Choose from: one." in done.output
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda each: each.name)
