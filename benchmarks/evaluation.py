@@ -162,7 +162,7 @@ def one_pass(embed: Embed, images: Any, count: int) -> None:
 
 
 @click.command()
-@click.option("--images", "count", default=10_000, show_default=True, help="Number of images to train, and to validate.")
+@click.option("--images", "count", default=10_000, show_default=True, help="Number of training (validation) images.")
 @click.option("--side", default=16, show_default=True, help="Side of the images, px.")
 @click.option("--rounds", default=2, show_default=True, help="Number of rounds of four runs, after two warm-up runs.")
 @click.option("--large", is_flag=True, help="Use a ResNet-18 instead of the ResNet-8.")
