@@ -19,9 +19,7 @@ class Model(nn.Module):
         self.convolution = nn.Conv2d(3, 4, 3)
         self.batch_norm = nn.BatchNorm2d(4)
         self.layer_norm = nn.LayerNorm((4, 2, 2))  # its scale has three dimensions
-        self.table_bias = nn.Parameter(
-            torch.zeros(4, 4)
-        )  # a bias, judging by its name, as in tables of relative positions
+        self.table_bias = nn.Parameter(torch.zeros(4, 4))  # named as a bias, as in tables of relative positions
         self.linear = nn.Linear(4, 2)
         self.frozen = nn.Linear(4, 4).requires_grad_(False)
 
