@@ -10,11 +10,12 @@ times with one thread, otherwise wall-clock times. The output is JSON; `shares` 
 
 On photographs, a few steps represent a long run, which looks at the embeddings once in 5,120 images and writes a
 checkpoint once per minute. Looks and checkpoints are therefore measured separately and added by their shares. The rows
-of the curves, of which a run has 50, are left out. Memory is measured in separate processes: one for a run with a look
-and a checkpoint, and one for bare steps.
+of the curves, of which a run has 50, are left out. Memory is the median over three processes each of a
+run with a look and a checkpoint, and of bare steps.
 """
 
 import json
+import statistics
 import sys
 import tempfile
 import time
@@ -172,7 +173,7 @@ def photographs(side: int, precision: str, rounds: int, steps: int) -> dict[str,
         "checkpoints": save / 60,
     }
     words = [sys.executable, "-m", "benchmarks.epoch", "--side", str(side), "--precision", precision, "--only"]
-    memory = {kind: peak([*words, kind]) for kind in ("whole", "bare")}
+    memory = {kind: statistics.median(peak([*words, kind]) for _ in range(3)) for kind in ("whole", "bare")}
     return {
         "side": side,
         "batch": batch,

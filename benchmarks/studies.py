@@ -1,4 +1,4 @@
-"""The studies of docs/film.md and docs/text.md as benchmarks: what time and texts add, in shares of all answers."""
+"""Differences of accuracies: what time and texts add (docs/film.md, docs/text.md), and what small views cost."""
 
 from benchmarks.report import Benchmark, Figure
 
@@ -9,7 +9,40 @@ WAYS = {
     "text_to_image": "captions to images",
     "partners": "picture to picture",
 }
+
+
+def _smaller_views(name: str, data: str, images: str, epochs: int, minutes: float, missed: str = "") -> Benchmark:
+    return Benchmark(
+        name,
+        ("benchmarks.resolution", "knn", "--data", data, "--epochs", str(epochs), "--seeds", "3"),
+        f"kNN accuracy on {images} at 64 px with the schedule of sizes, minus that with full size; three seeds, "
+        f"{epochs} epochs each, paired by seed and image.",
+        minutes,
+        (
+            Figure(
+                "difference of accuracies, lower end of the interval",
+                {"what": "difference"},
+                "low",
+                ("≥", -0.005),
+                missed,
+            ),
+            Figure("difference of accuracies, mean", {"what": "difference"}, "difference", spread="interval"),
+        ),
+        long=True,
+        data=data,
+    )
+
+
 STUDIES = (
+    _smaller_views(
+        "resolution-knn",
+        "clothing",
+        "the 372 test photographs of clothing",
+        6,
+        20,
+        "with so few test images, the interval is wider than the half point of the goal.",
+    ),
+    _smaller_views("resolution-knn-10000", "cifar10", "the 10,000 test images of CIFAR-10 JPEG q75", 4, 40),
     Benchmark(
         "tracks-time",
         ("benchmarks.tracks_time",),
