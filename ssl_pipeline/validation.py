@@ -14,13 +14,38 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     field_validator,
 )
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from ssl_pipeline.terminal import shown
 
 __all__ = ["Checked", "OrWord", "explain", "hint", "number_or", "renamed"]
 
 MAX_LINES = 20  # mistakes to report
+
+_NOT_A = {
+    "a whole number": ("int_type", "int_parsing", "int_from_float"),
+    "a number": ("float_type", "float_parsing"),
+    "a finite number": ("finite_number",),
+    "true or false": ("bool_type", "bool_parsing"),
+    "text": ("string_type",),
+    "a list": ("list_type", "tuple_type"),
+    "a mapping of keys to values": ("dict_type", "model_type", "model_attributes_type"),
+}
+_MESSAGES = {
+    "greater_than": "{found} is too small; it must be greater than {gt}",
+    "greater_than_equal": "{found} is too small; the smallest value is {ge}",
+    "less_than": "{found} is too large; it must be less than {lt}",
+    "less_than_equal": "{found} is too large; the largest value is {le}",
+    "multiple_of": "{found} is not a multiple of {multiple_of}",
+    "literal_error": "{found} is not allowed; it must be {expected}",
+    "too_short": "{found} has too few items ({actual_length}); the smallest number is {min_length}",
+    "too_long": "{found} has too many items ({actual_length}); the largest number is {max_length}",
+    "string_too_short": "{found} is too short; the smallest number of characters is {min_length}",
+    "string_too_long": "{found} is too long; the largest number of characters is {max_length}",
+    "string_pattern_mismatch": "{found} does not match the pattern {pattern}",
+    **{kind: f"{{found}} is not {what}" for what, kinds in _NOT_A.items() for kind in kinds},
+}
+"""Type of pydantic's error -> message about the value found, with the fields of the error's context."""
 
 
 class Checked(BaseModel):
@@ -124,15 +149,39 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
         elif item["type"] == "missing":
             lines.append(f"{key}: missing; add it.")
         else:
-            found = "" if isinstance(item["input"], dict) else f" (found {shown(repr(item['input']), 80)})"
-            message = shown(item["msg"].removeprefix("Value error, "), 500)
-            if item["type"] == "string_type" and not isinstance(item["input"], (dict, list)):
-                name = item["loc"][-1] if item["loc"] else 0
-                quoted = f'{shown(name, 60)}: "2024"' if isinstance(name, str) else '"2024"'
-                message = f"must be a string, and YAML does not read this as one; write it in quotes, such as {quoted}"
-            lines.append(f"{key}: {message}{found}" if key else message)
+            message = _message(item)
+            lines.append(f"{key}: {message}" if key else message)
     more = len(lines) - MAX_LINES
     return lines if more <= 0 else [*lines[:MAX_LINES], f"and {more} more mistakes"]
+
+
+def _message(mistake: ErrorDetails) -> str:
+    """Return what is wrong with the value of a known key."""
+    value, kind = mistake["input"], mistake["type"]
+    found = _as_in_yaml(value)
+    if kind == "string_type" and not isinstance(value, dict | list):
+        name = mistake["loc"][-1] if mistake["loc"] else 0
+        quoted = f'{shown(name, 60)}: "2024"' if isinstance(name, str) else '"2024"'
+        return f"YAML reads this as {found}, not as text; write it in quotes, such as {quoted}"
+    if kind in _MESSAGES:
+        limits = {
+            name: int(limit) if isinstance(limit, float) and limit.is_integer() else limit  # 0, not 0.0
+            for name, limit in mistake.get("ctx", {}).items()
+        }
+        return _MESSAGES[kind].format(**limits, found=found)
+    more = "" if isinstance(value, dict) else f" (found {found})"
+    return shown(mistake["msg"].removeprefix("Value error, "), 500) + more
+
+
+def _as_in_yaml(value: Any) -> str:
+    """Return a value as a YAML user knows it, in up to 80 characters."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None:
+        return "an empty value"
+    if isinstance(value, dict) and value:
+        return "a mapping"
+    return shown(repr(value) if isinstance(value, str | dict | list | tuple) else str(value), 80)
 
 
 def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -75,7 +75,7 @@ def test_the_paper_s_size_is_another_and_overrides_hold_in_both():
     [
         (
             {"pretext_task": "rotation", "epochs": 0},
-            r"recipe 'odd': epochs: Input should be greater than or equal to 1",
+            r"recipe 'odd': epochs: 0 is too small; the smallest value is 1",
         ),
         ({"pretext_task": "rotation", "optimizer": {"nam": "sgd"}}, r"recipe 'odd': optimizer.name: missing"),
         ({"pretext_task": "rotation", "views": {"global": {}}}, r"recipe 'odd': views.global.size: missing"),

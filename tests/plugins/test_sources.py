@@ -119,7 +119,7 @@ def test_digits_are_scikit_learns() -> None:
             r"ingest.source: unknown name 'folders'. Did you mean 'folder'\?\nKnown: clips, digits, folder, ",
         ),
         ("folder", {}, r"ingest.source.path: missing"),
-        ("folder", {"path": 3}, r'ingest.source.path: .*quotes, such as path: "2024" \(found 3\)'),
+        ("folder", {"path": 3}, r'ingest.source.path: YAML reads this as 3, .*quotes, such as path: "2024"'),
         (
             "folder",
             {"path": "x", "pathh": "y"},

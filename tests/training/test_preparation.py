@@ -189,7 +189,11 @@ def test_a_task_that_does_not_say_which_views_it_needs_is_refused(configure, poo
     [
         ("emp", {"global_views": 1}, r"pretext_task non_contrastive: global_views must be at least 2, got 1"),
         ("simclr", {"local_views": -1}, r"pretext_task joint_embedding: local_views must be at least 0, got -1"),
-        ("flip", {"view": 3}, r'pretrain\.pretext_task\.view: must be a string, .* such as view: "2024" \(found 3\)'),
+        (
+            "flip",
+            {"view": 3},
+            r'pretrain\.pretext_task\.view: YAML reads this as 3, not as text; .* such as view: "2024"',
+        ),
     ],
 )
 def test_numbers_of_views_out_of_range_are_refused(built, recipe, options, words):
