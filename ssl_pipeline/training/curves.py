@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from ssl_pipeline.products import write_json
 from ssl_pipeline.training.endings import DivergedError, refuse_non_finite
 from ssl_pipeline.types import Finding
 
-__all__ = ["CurveFiles", "History", "write_curves"]
+__all__ = ["CurveFiles", "History", "read_scalars", "write_curves"]
 
 Row = dict[str, float]
 
@@ -110,6 +111,21 @@ class History:
         """Restore the state from a checkpoint."""
         self.rows, self.warnings = list(state["rows"]), list(state["warnings"])
         self._sums, self._steps = dict(state["sums"]), state["steps"]
+
+
+def read_scalars(scalars: Mapping[str, Tensor]) -> Row:
+    """Return the values of named scalars as `.item()` does, waiting for the device once per type of number.
+
+    Only scalars of one type are read together, so no value is converted to another type.
+    """
+    alike = defaultdict[tuple[torch.dtype, torch.device], list[str]](list)
+    for name, scalar in scalars.items():
+        alike[scalar.dtype, scalar.device].append(name)
+    values: Row = {}
+    for names in alike.values():
+        read = torch.stack([scalars[name].detach().reshape(()) for name in names]).tolist()
+        values.update(zip(names, read, strict=True))
+    return {name: values[name] for name in scalars}
 
 
 class CurveFiles:

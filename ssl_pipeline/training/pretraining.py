@@ -28,7 +28,7 @@ from ssl_pipeline.training.batches import Place, made_ahead
 from ssl_pipeline.training.captions import TokenizedCaptions
 from ssl_pipeline.training.checkpoint import Checkpoints
 from ssl_pipeline.training.collapse import warn_or_end
-from ssl_pipeline.training.curves import CurveFiles, History
+from ssl_pipeline.training.curves import CurveFiles, History, read_scalars
 from ssl_pipeline.training.embedding_watch import WATCHED_IMAGES, EmbeddingWatch
 from ssl_pipeline.training.freezing import FrozenBackbones
 from ssl_pipeline.training.held_out_watch import HELD_OUT_IMAGES, HeldOutWatch
@@ -250,7 +250,7 @@ def train(
             run.follow(number)
             if ends_row:
                 run.history.read()  # first, as it detects divergence
-                figures = {name: value.item() for name, value in metrics.items()} | {"learning_rate": rate, **update}
+                figures = read_scalars(metrics) | {"learning_rate": rate, **update}
                 size = sizes.at(number)[task.views.main]
                 with run.shipping():
                     spread = watch.measure(task.encoder, size) if plan.looks(number + 1) else {}  # on 256 fixed images

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ssl_pipeline.config import CollapseBounds
 from ssl_pipeline.training.curve_picture import draw_curves
-from ssl_pipeline.training.curves import CurveFiles, History, write_curves
+from ssl_pipeline.training.curves import CurveFiles, History, read_scalars, write_curves
 from ssl_pipeline.types import Finding
 
 BOUNDS = CollapseBounds(min_embedding_std=0.02, min_effective_rank=1.5)
@@ -141,3 +141,26 @@ def test_a_single_row_is_enough(tmp_path):
         warnings.simplefilter("error")
         draw_curves(single.rows, tmp_path / "curves.png", BOUNDS)
     assert (tmp_path / "curves.png").exists()
+
+
+def test_scalars_are_read_bit_by_bit_and_once_per_type_of_number(monkeypatch):
+    scalars = {
+        "single": torch.tensor(0.1, requires_grad=True),
+        "double": torch.tensor(0.1, dtype=torch.float64),
+        "large": torch.tensor(2**53 + 1),
+        "half": torch.tensor(0.1, dtype=torch.bfloat16),
+        "flag": torch.tensor(True),
+        "minus_zero": torch.tensor(-0.0),
+        "one_row": torch.tensor([1 / 3]),
+        "lost": torch.tensor(math.nan),
+    }
+    wanted = {name: value.item() for name, value in scalars.items()}
+    reads, tolist = [], torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "item", None)
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda values: (reads.append(values.dtype), tolist(values))[1])
+    found = read_scalars(scalars)
+    assert [(name, repr(value)) for name, value in found.items()] == [
+        (name, repr(value)) for name, value in wanted.items()
+    ]
+    assert sorted(map(str, reads)) == [f"torch.{kind}" for kind in ("bfloat16", "bool", "float32", "float64", "int64")]
+    assert read_scalars({}) == {}

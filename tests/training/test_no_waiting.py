@@ -105,3 +105,26 @@ def test_whether_figures_are_looked_at_changes_no_weight(recipe, run, configure,
         losses.append([row["loss"] for row in history.rows])
     assert torch.equal(*weights)
     assert losses[1] == [sum(losses[0][start : start + STEPS]) / STEPS for start in (0, STEPS)]
+
+
+class ReadTogether(torch.Tensor):
+    """A scalar that cannot be read by itself."""
+
+    item = __float__ = None
+
+
+def test_the_metrics_of_a_row_are_read_together(run, configure, make_pool):
+    def change(task):
+        compare = task.compare
+
+        def alone(encoded, step):
+            output = compare(encoded, step)
+            metrics = {name: value.as_subclass(ReadTogether) for name, value in output.metrics.items()}
+            return output._replace(metrics=metrics)
+
+        task.compare = alone
+        return task
+
+    config = small(configure, "simclr", epochs=1)
+    histories = [run(config, make_pool(32), change=how, name=str(how))[1] for how in (change, lambda task: task)]
+    assert [repr(row) for row in histories[0].rows] == [repr(row) for row in histories[1].rows]
