@@ -178,7 +178,7 @@ def resolution(side: int, goal: bool = True) -> Iterator[Figure]:
     where = {"side": side}
     name = f"speed-up at {side} px"
     asked: tuple[Literal["≥"], float] | None = ("≥", 0.9) if goal else None
-    missed = reasons.SMALL_MAPS if side == 96 else ""  # the side that was profiled
+    missed = {64: reasons.ROUNDED_MAPS, 96: reasons.SMALL_MAPS}.get(side, "")  # the side that was profiled
     yield Figure(f"{name}, as a share of the prediction from areas", where, "ratio", asked, missed)
     yield Figure(name, where, "speed_up.median")
     yield Figure(f"prediction from areas at {side} px", where, "predicted")
