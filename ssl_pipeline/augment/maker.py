@@ -1,11 +1,10 @@
 """The maker of the views of one policy: each operation works in place, on those images only that drew it.
 
 All random choices are made at once for all images, on the CPU, so that no device has to be waited for. Then a few
-images at a time pass through all operations, so that they stay in the cache of a CPU, and threads share the images.
+images at a time pass through all operations, so that they stay in the cache of a CPU.
 """
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 from ssl_pipeline.augment import geometry, in_place, noise
 from ssl_pipeline.augment.draws import CHOICES, PARAMETERS, Draw, between, box, plugin_columns
 from ssl_pipeline.augment.policy import ColorJitter, Operation, Policy
-from ssl_pipeline.augment.threads import for_each
 from ssl_pipeline.augment.view_operation import ViewOperation
 from ssl_pipeline.data.image_spec import RGB8, ImageSpec
 
@@ -111,18 +109,14 @@ class ViewMaker(nn.Module):
         draw = dict(zip(PARAMETERS, uniforms.unbind(1), strict=False))  # columns of plugins' operations follow
         taps = [_beside(part, views) for part in _taps(images.shape[1], self.policy, draw)]
         steps = [(chosen.numpy(), change) for chosen, change in self._steps(draw, uniforms, normals)]
-        values, threads = (
-            (CHUNK_VALUES, torch.get_num_threads()) if device.type == "cpu" else (CHUNK_VALUES_OF_DEVICES, 1)
-        )
-        largest = max(1, values // (self.spec.channels * max(self.policy.size, images.shape[1]) ** 2))
-
-        def make(part: slice) -> None:
+        values = CHUNK_VALUES * torch.get_num_threads() if device.type == "cpu" else CHUNK_VALUES_OF_DEVICES
+        chunk = max(1, values // (self.spec.channels * max(self.policy.size, images.shape[1]) ** 2))
+        for start in range(0, len(images), chunk):
+            part = slice(start, start + chunk)
             made = views[part]
             _place(made, images[part], self.spec, *(tap[part] for tap in taps))
             for chosen, change in steps:
-                _change(made, np.flatnonzero(chosen[part]), part.start, change)
-
-        for_each(make, _parts(len(images), largest, threads), threads)
+                _change(made, np.flatnonzero(chosen[part]), start, change)
 
     def _steps(self, draw: Draw, uniforms: Tensor, normals: Normals | None) -> Iterator[tuple[Tensor, Change]]:
         """Yield which images (N,) receive an operation, and the operation, in the order of `Policy`."""
@@ -208,13 +202,6 @@ class ViewMaker(nn.Module):
         change(colours)
         for number, channel in zip(self.spec.rgb, colours.unbind(1), strict=True):
             views[:, number] = channel
-
-
-def _parts(images: int, largest: int, threads: int) -> list[slice]:
-    """Divide images into parts of at most `largest` images, the same number of parts for each thread."""
-    count = min(images, threads * -(-images // (threads * largest)))
-    ends = [images * number // max(1, count) for number in range(count + 1)]
-    return [slice(*pair) for pair in pairwise(ends)]
 
 
 def _change(views: Tensor, own: npt.NDArray[np.int64], start: int, change: Change) -> None:

@@ -12,8 +12,7 @@ class ViewOperation(nn.Module, ABC):
     """An operation on views: a pure function of images and random numbers, without weights, that exports to ONNX.
 
     A policy lists it among the built-in operations, with its options and `p`, the probability that a view receives it.
-    It is applied after the built-in ones; several such operations are applied in the order of their names. On a CPU,
-    several threads call it at once, each with different images.
+    It is applied after the built-in ones; several such operations are applied in the order of their names.
 
     Attributes:
         uniforms: Number of random numbers that a view needs, P.
