@@ -1,4 +1,4 @@
-"""Several ranks on this machine, without a launcher: forks of one process that has imported everything."""
+"""Several ranks on this machine without a launcher: forks of one process that has already imported everything."""
 
 import multiprocessing
 import os
@@ -16,13 +16,16 @@ __all__ = ["in_ranks"]
 
 
 def in_ranks(count: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """Run a function in each of some ranks, with one thread; return what each of them returns.
+    """Run a function in each of several ranks, with one thread each; return the result of each rank.
 
     Args:
-        count: The number of ranks.
-        work: A function of a module, which is given the ranks and the arguments. It returns tensors, numbers and what
-            `torch.load` takes besides.
-        arguments: Its arguments, which pickle takes.
+        count: Number of ranks.
+        work: Function at the top level of a module, called with the ranks and the arguments. It must return what
+            `torch.load` can read, such as tensors and numbers.
+        arguments: Further arguments of the function, which must be picklable.
+
+    Raises:
+        RuntimeError: A rank has failed.
     """
     forks = multiprocessing.get_context("forkserver")
     forks.set_forkserver_preload([work.__module__])
@@ -39,7 +42,7 @@ def in_ranks(count: int, work: Callable[..., Any], *arguments: Any) -> list[Any]
         for process in processes:
             process.join()
         if any(process.exitcode for process in processes):
-            raise RuntimeError(f"ranks have failed: {[process.exitcode for process in processes]}")
+            raise RuntimeError(f"a rank has failed; exit codes: {[process.exitcode for process in processes]}")
         return [torch.load(path) for path in paths]
 
 

@@ -1,22 +1,23 @@
-"""How fast ingest is, beside a bare loop of Pillow over the same files, as JSON lines.
+"""Speed of ingest relative to a bare loop of Pillow over the same files, as JSON lines.
 
     python -m benchmarks.ingest FOLDER_OR_ZIP [--images N] [--rounds N]
 
-For each of some sizes, up to N of the photographs are made that large (shorter side, px; JPEG of quality 90) and lie in
-memory or in a folder. Three things are measured in turns, in processor time of all processes:
+For each of several sizes (shorter side, px), up to N photographs are resized and encoded as JPEG with quality 90, in
+memory and in a folder. Three quantities are measured in turns, in processor time of all processes:
 
-- `decode`: what ingest does with a file (decode, hash of all pixels, canvas, sketch for near copies) in one process;
-- `stage`: all of ingest, to the finished store, with all of its processes;
-- `further`: what ingest takes for three quarters of the files beyond what it takes for the first quarter. What it takes
-  for any pile, such as the start of its processes and the second decoding of the 64 pictures that it keeps at their own
-  shapes, is `fixed`, s.
+- `decode`: the work of ingest on one file (decoding, hash of all pixels, canvas, sketch for near copies), in one
+  process;
+- `stage`: all of ingest, up to the finished store, with all of its processes;
+- `further`: the time that ingest needs for the last three quarters of the files in addition to the first quarter,
+  scaled to all files. The rest of the time does not depend on the number of files, and is reported as `fixed`, s: for
+  example the start of the processes, and the second decoding of the 64 images that ingest keeps at their own shapes.
 
-Each stands beside two bare loops: `full` opens, decodes and resizes each file, which gives the same canvas; `draft` has
-libjpeg decode at a half, a quarter or an eighth of the size, whichever is still as large as the canvas. A ratio is that
-of the times for as many files, bare / ours.
+Each is compared with two bare loops: `full` opens, decodes and resizes each file, which gives the same canvas; `draft`
+lets libjpeg decode at a half, a quarter or an eighth of the size, whichever is the smallest that is still as large as
+the canvas. A ratio is the bare time divided by ours, for the same number of files.
 
-`levels` says how far canvases by `draft` are from those of `full`, in grey levels of 255: the largest difference and
-the mean, where libjpeg decodes at least 1, 2, or 4 times the side of the canvas.
+`levels` reports how much canvases made by `draft` differ from those made by `full`, in grey levels (0 to 255): the
+largest and the mean difference, for libjpeg decoding at least 1, 2 or 4 times the side of the canvas.
 """
 
 import io
@@ -42,7 +43,7 @@ from ssl_pipeline_plugins.sources.folder import Folder
 SIZES = {128: 64, 500: 224, 2000: 224}
 """Shorter side of the photographs -> side of the canvas, px."""
 SHARE = {128: 1, 500: 4, 2000: 24}
-"""One in so many of the photographs is taken."""
+"""Shorter side of the photographs, px -> n, where one in n photographs is used."""
 SHARES = Shares(seed=0, val_fraction=0.15, test_fraction=0.25, max_reject_fraction=0.0)
 
 
@@ -56,7 +57,13 @@ def enlarged(content: bytes, side: int) -> bytes:
 
 
 def bare(content: bytes, size: int, times: int | None) -> Image.Image:
-    """Return a canvas of a file that libjpeg decodes at so many times its side, or larger; None: at full size."""
+    """Return the canvas of a JPEG file.
+
+    Args:
+        content: Content of the file.
+        size: Side of the canvas, px.
+        times: Multiple of `size` that libjpeg decodes at least; None: the full size.
+    """
     image: Image.Image = Image.open(io.BytesIO(content))
     if times:
         image.draft("RGB", (times * size, times * size))
@@ -64,7 +71,7 @@ def bare(content: bytes, size: int, times: int | None) -> Image.Image:
 
 
 def levels(contents: Sequence[bytes], size: int) -> dict[str, dict[str, float]]:
-    """Say how far canvases by draft are from those of all pixels."""
+    """Return how much canvases made by draft differ from those of fully decoded files, in grey levels (0 to 255)."""
     found = {}
     for times in (1, 2, 4):
         gaps = [
@@ -79,7 +86,7 @@ def levels(contents: Sequence[bytes], size: int) -> dict[str, dict[str, float]]:
 
 
 def processor_seconds() -> float:
-    """Return the processor time of this process and of all that it has started, ended ones too."""
+    """Return the processor time of this process and of all its descendants, including those that have ended, s."""
     total = time.process_time()
     for child in psutil.Process().children(recursive=True):
         spent = child.cpu_times()
@@ -94,13 +101,13 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def measure(runs: dict[str, Callable[[], object]], files: int, first: int, rounds: int) -> dict[str, Any]:
-    """Run all things in rounds, there and back again as `benchmarks.interleaved.faster` does, and compare them.
+    """Call all functions in rounds, forwards and backwards as `benchmarks.interleaved.faster` does, and compare them.
 
     Args:
-        runs: The runs by their names; `stage of the first` works on the first of the files, all others on all.
-        files: The number of all files.
-        first: The number of the first files.
-        rounds: The number of rounds, at least 2.
+        runs: Name -> function; `stage of the first` processes only the first files, and all others process all files.
+        files: Number of all files.
+        first: Number of the first files.
+        rounds: Number of rounds, at least 2.
     """
     for run in runs.values():
         run()
@@ -123,7 +130,7 @@ def measure(runs: dict[str, Callable[[], object]], files: int, first: int, round
 
 
 def stage(folder: Path, canvas: Canvas, contents: Sequence[bytes]) -> Callable[[], object]:
-    """Write files, and return a run of ingest on them."""
+    """Write files, and return a function that runs ingest on them."""
     images = folder / "images"
     images.mkdir()
     for number, content in enumerate(contents):
@@ -138,10 +145,10 @@ def stage(folder: Path, canvas: Canvas, contents: Sequence[bytes]) -> Callable[[
 
 @click.command(help=__doc__)
 @click.argument("pile", type=click.Path(path_type=Path, exists=True))
-@click.option("--images", default=1200, show_default=True, help="Photographs of the smallest size.")
-@click.option("--rounds", default=5, show_default=True, help="Rounds of each comparison.")
+@click.option("--images", default=1200, show_default=True, help="Number of photographs of the smallest size.")
+@click.option("--rounds", default=5, show_default=True, help="Number of rounds, at least 2.")
 def main(pile: Path, images: int, rounds: int) -> None:
-    from benchmarks.interleaved import machine  # not at the top: decoding processes import this module, and no torch
+    from benchmarks.interleaved import machine  # not at the top: decoding processes import this module, but not torch
 
     print(json.dumps(machine()), flush=True)
     listing = list_images(pile)

@@ -1,8 +1,8 @@
-"""Ratios of two things that take turns in one process, as JSON lines.
+"""Ratios of the times of two functions that take turns in one process.
 
-Whatever else the machine does slows down both. A round is ours, theirs, theirs, ours: what drifts steadily (a clock
-that slows as the machine warms up) adds equally to both and leaves the ratio. Time is the process's own, all of its
-threads added up, where one thread is compared with one; with more threads it is time on the clock.
+Whatever else runs on the machine slows down both. A round is ours, theirs, theirs, ours, so a steady drift, such as a
+clock rate that falls as the machine warms up, affects both equally and does not change the ratio. With one thread, time
+is the processor time of the process, over all of its threads; with more threads, it is wall-clock time.
 """
 
 import os
@@ -18,7 +18,7 @@ __all__ = ["faster", "machine"]
 
 
 def machine() -> dict[str, Any]:
-    """Name the machine: its processor, how many cores this process may use, and the version of torch."""
+    """Return the processor of the machine, the number of cores that this process may use, and the version of torch."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
@@ -40,18 +40,18 @@ def faster(
     rounds: int = 9,
     clock: Callable[[], float] | None = None,
 ) -> dict[str, Any]:
-    """Measure how many times as fast ours is: the median of rounds of ABBA, and the quartiles.
+    """Measure how many times as fast ours is as theirs, in ABBA rounds.
 
     Args:
-        ours: What is measured; it is called twice in each round, and once before.
-        theirs: What it is compared with, called in the same way.
-        rounds: The number of rounds, at least 1; the quartiles of a single one are its ratio.
-        clock: The clock, in seconds; None: the process's own time in one thread, time on the clock in more. Work of
-            other processes needs time on the clock.
+        ours: Function to measure; it is called twice in each round, and once before the first round.
+        theirs: Function to compare it with, called in the same way.
+        rounds: Number of rounds, at least 1; with a single round, both quartiles are its ratio.
+        clock: Clock, in seconds. None: the processor time of this process if torch has one thread, otherwise wall-clock
+            time. Functions that start other processes need wall-clock time.
 
     Returns:
-        The ratio of the times (theirs / ours): its `median` and `quartiles` over the rounds, and the best times of
-        either, s.
+        The `median` and `quartiles` over the rounds of the ratio of times (theirs / ours), the number of `rounds`, and
+        the best times `s` of both functions, s.
     """
     clock = clock or (time.process_time if torch.get_num_threads() == 1 else time.perf_counter)
 

@@ -1,10 +1,10 @@
-"""What a run that changes nothing pays for looking at its source: a second inventory, beside bare looks at the files.
+"""Cost of checking an unchanged source for changes: a second inventory, relative to a bare scan of the files.
 
     python -m benchmarks.inventory [FILES]
 
-In a scratch folder, FILES small files lie in a hundred folders. Their inventory is made twice: at first each file is
-read, afterwards none is. Beside it stands `os.scandir` with one `stat` for each file, without which no change can be
-seen. Times are of the processor: a disk or a neighbour that makes the process wait does not count.
+FILES small files are written to a hundred folders. The first inventory reads each file, and later ones read none. They
+are compared with `os.scandir` and one `stat` per file, the least that is needed to notice a change. Times are processor
+times, so waiting for the disk or for other programs does not count.
 """
 
 import json
@@ -21,7 +21,7 @@ from ssl_pipeline_plugins.sources.folder import Folder
 
 
 def write(root: Path, files: int) -> None:
-    """Small files that were written long ago: of new ones no hash is remembered."""
+    """Write small files with old modification times, because the inventory does not remember hashes of new files."""
     for number in range(files):
         folder = root / f"class {number % 100:02}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def seconds(action: Callable[..., object], *arguments: object) -> float:
 @click.command()
 @click.argument("files", type=int, default=100_000)
 def main(files: int) -> None:
-    """Print what an inventory of FILES files takes for each, as JSON."""
+    """Print the processor time per file of an inventory of FILES files, as JSON."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch, "images")
         write(root, files)

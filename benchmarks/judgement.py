@@ -1,4 +1,4 @@
-"""What an encoder is worth, in the figures that benchmarks compare: accuracies on test images, clusters, spread."""
+"""Figures by which benchmarks compare encoders: accuracies on test images, clusters, and spread of embeddings."""
 
 from collections.abc import Callable
 from functools import partial
@@ -27,14 +27,14 @@ from ssl_pipeline.types import Encoder
 __all__ = ["FEW", "Row", "judge", "judge_layers", "judge_neighbours"]
 
 FEW, DRAWS = 10, 5
-"""Labels per class of the few-label probe, and draws of them."""
+"""Labels per class for the few-label probe, and number of draws of these labels."""
 CLUSTERED = 2000  # test images
 NEIGHBOURS = 2000
 Row = dict[str, Any]
 
 
 def judge(embed: Embed, store: Path) -> Row:
-    """kNN, linear and few-label accuracy on the test images; clusters and spread of their embeddings."""
+    """Return kNN, linear and few-label accuracy on the test images, and clusters and spread of their embeddings."""
     settings = _settings()
     train, val, test, names = read_labelled(store)
     learned, held_out, asked = (extract(embed, part) for part in (train, val, test))
@@ -59,7 +59,7 @@ def judge(embed: Embed, store: Path) -> Row:
 
 
 def judge_neighbours(embed: Embed, store: Path) -> Row:
-    """Quick judgement: kNN accuracy on at most NEIGHBOURS test images, with as many labelled ones."""
+    """Return kNN accuracy on up to NEIGHBOURS test images, with up to NEIGHBOURS labelled images: a quick check."""
     settings = _settings()
     train, _, test, _ = read_labelled(store)
     known, asked = (part.subset(sample(part, NEIGHBOURS)) for part in (train, test))
@@ -72,13 +72,13 @@ def judge_neighbours(embed: Embed, store: Path) -> Row:
 def judge_layers(
     encoder: Encoder, card: ModelCard, store: Path, prepare: Callable[[FromPixels], None] = lambda _: None
 ) -> Row:
-    """The linear probe at the layer that is the best on validation: which, and its accuracy on the test images.
+    """Return the layer whose linear probe is best on validation images, and its accuracy on the test images.
 
     Args:
-        encoder: Any.
-        card: How images are brought to its size.
-        store: The images.
-        prepare: What is done with the network before it is judged.
+        encoder: Encoder to judge; if its backbone offers no feature maps, the result is empty.
+        card: Model card of the encoder, which states how images are resized.
+        store: Path of the store with the images.
+        prepare: Function that is applied to the network before it is judged.
     """
     if not encoder.backbone.has("maps"):
         return {}
@@ -102,7 +102,7 @@ def _settings() -> LinearEvalConfig:
 
 
 def _intervals(test: Labelled, predictions: dict[str, npt.NDArray[np.int64]]) -> Row:
-    scores = score(test.labels, predictions, test.groups, resamples=1, seed=0)  # a single figure takes no resample
+    scores = score(test.labels, predictions, test.groups, resamples=1, seed=0)  # single figures need no resampling
     found: Row = {}
     for name in predictions:
         value, low, high = scores.interval(name, "accuracy")

@@ -1,12 +1,13 @@
-"""Kill the pipeline again and again, and look whether what it leaves in the end is the same to the bit.
+"""Kill the pipeline repeatedly, and check that its products are bit-identical in the end.
 
     python -m benchmarks.kill_resume [KILLS]
 
-In a copy of the project, `dvc repro` runs once undisturbed, with two epochs. Then chains of ten runs begin in fresh
-copies: each run but the last is killed at a random moment, and the next one starts at once. In turns the process of the
-stage, dvc, or the whole process group gets a SIGKILL or SIGTERM, or the group gets Ctrl-C twice, as from a terminal.
-After a chain, every product is compared with the undisturbed run's, and no temporary file, checkpoint or process may be
-left. Checkpoints are written after every step, so that kills fall into their writing as well.
+In a copy of the project, `dvc repro` runs once undisturbed, with two epochs. Chains of ten runs follow, each in a fresh
+copy. Every run of a chain except the last is killed at a random moment, and the next one starts immediately. The
+process of the stage, dvc, and the whole process group take turns in receiving SIGKILL or SIGTERM, and the group also
+receives SIGINT twice, as if Ctrl-C had been pressed twice in a terminal. After a chain, every product must equal that
+of the undisturbed run, and no temporary file, checkpoint or process may be left. Checkpoints are written after every
+step, so that some kills interrupt the writing of a checkpoint.
 """
 
 import itertools
@@ -57,20 +58,20 @@ def start(folder: Path) -> "subprocess.Popen[bytes]":
 
 
 def run(folder: Path, *words: str) -> None:
-    """Run a command to its end."""
+    """Run a command until it ends; exit with its output if it fails."""
     done = subprocess.run(words, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(words)} failed:\n{done.stdout}{done.stderr}")
 
 
 def products(folder: Path) -> dict[str, str]:
-    """Relative path -> SHA-256 of every product, hidden files too."""
+    """Return the SHA-256 of every product, including hidden files, by its path relative to the folder."""
     files = (path for root in ("data", "models", "reports") for path in (folder / root).rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): sha256(path) for path in files}
 
 
 def processes(folder: Path) -> list[str]:
-    """What runs in a folder."""
+    """Return the command lines of the processes whose working directory is the folder."""
     found = []
     for process in psutil.process_iter(["cwd", "cmdline", "status"]):
         if process.info["cwd"] == str(folder) and process.info["status"] != psutil.STATUS_ZOMBIE:
@@ -79,7 +80,11 @@ def processes(folder: Path) -> list[str]:
 
 
 def kill(folder: Path, delay: float, victim: str, number: signal.Signals) -> str | None:
-    """Start the pipeline and kill a part of it after `delay` seconds; return the stage that ran, None after the end."""
+    """Start the pipeline and kill a part of it after `delay` seconds.
+
+    Returns:
+        The name of the stage that was running; None if the pipeline had already ended.
+    """
     dvc = start(folder)
     time.sleep(delay)
     if dvc.poll() is not None:
@@ -106,7 +111,7 @@ def kill(folder: Path, delay: float, victim: str, number: signal.Signals) -> str
 
 
 def left(folder: Path) -> list[str]:
-    """What should not be there after a chain: processes, checkpoints, temporary files of ours or of dvc's outs."""
+    """Return what a chain should not leave behind: processes that still run after 20 s, and files in `.work`."""
     deadline = time.monotonic() + 20
     while processes(folder) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -117,7 +122,11 @@ def left(folder: Path) -> list[str]:
 def chain(
     folder: Path, delays: Iterator[float], kills: Iterator[tuple[str, signal.Signals]], most: int
 ) -> Counter[str]:
-    """Kill runs in a folder one after the other, until the pipeline is at its end or enough were killed."""
+    """Kill one run after another in a folder, until the pipeline has finished or `most` runs have been killed.
+
+    Returns:
+        Number of kills for each combination of stage, victim and signal.
+    """
     counts: Counter[str] = Counter()
     while counts.total() < most:
         victim, number = next(kills)
@@ -129,7 +138,7 @@ def chain(
 
 
 def main(kills: int) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background, and so in children
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell inherit that it is ignored
     counts: Counter[str] = Counter()
     order, random_number = itertools.cycle(KILLS), random.Random(0)
     failed = 0
@@ -160,7 +169,7 @@ def main(kills: int) -> None:
                 break
     for moment, count in sorted(counts.items()):
         print(f"{count:4d}  {moment}")
-    print(f"{counts.total()} kills in {number} chains, of which {failed} left something else than an undisturbed run")
+    print(f"{counts.total()} kills in {number} chains; {failed} chains did not end like the undisturbed run")
     sys.exit(failed > 0)
 
 

@@ -1,16 +1,17 @@
-"""What large batches buy: `python -m benchmarks.large_batches FOLDER` makes docs/large_batches.md's tables and picture.
+"""Large batches: `python -m benchmarks.large_batches FOLDER` makes the tables and the picture of docs/large_batches.md.
 
-FOLDER holds cifar10/ and emoji/. A small ResNet learns from the same images, 24 px wide, in batches of 128 to 8,192, by
-a loss with negatives (InfoNCE), by one that takes false negatives off (debiased), and by one without any (VICReg).
-Batches are compared at equal images (each image is seen as often, so that large batches take few steps) and at equal
-steps (as many as batches of 2,048 take, so that larger ones see more). The learning rate goes with the root of the
-size, as suits AdamW.
+FOLDER contains cifar10/ and emoji/. A small ResNet learns from the same images, 24 px wide, in batches of 128 to 8,192,
+with three losses: one with negatives (InfoNCE), one that corrects for false negatives (debiased), and one without
+negatives (VICReg). Batches are compared at equal images (each image is seen equally often, so large batches take few
+steps) and at equal steps (as many as batches of 2,048 take, so larger batches see more images). The learning rate is
+proportional to the square root of the batch size, as suits AdamW.
 
-All encode 128 images at once (`pretrain.micro_batch`): batch norms of the backbone then take their statistics from as
-many images whatever the batch, and batches differ only in what meets in the loss. Up to half a GiB of micro-batches is
-kept for their gradients; the others are encoded twice. Each run is a process of its own, with one thread, and a line
-of docs/large_batches.jsonl; one that is there already is not run again. Time is the process's own while it trains,
-memory its peak until then. `one pass` is the memory of a step of InfoNCE without micro-batches.
+All runs encode 128 images at once (`pretrain.micro_batch`). Batch norms of the backbone thus compute their statistics
+from the same number of images with every batch size, and runs differ only in what the loss compares. Up to half a GiB
+of activations is kept for gradients; the other micro-batches are encoded twice. Each run is a separate process with one
+thread, and a line of docs/large_batches.jsonl; runs that already have a line are not repeated. Time is the processor
+time of training, memory the peak of the process up to its end. `one pass` is the memory of a step of InfoNCE without
+micro-batches.
 """
 
 import csv
@@ -58,20 +59,20 @@ from ssl_pipeline.types import Encoder
 ROWS, PAGE = ROOT / "docs" / "large_batches.jsonl", ROOT / "docs" / "large_batches.md"
 SIDE, MICRO_BATCH = 24, 128
 FREE = 2**30
-"""Bytes that are taken for free: half of them keep micro-batches for their gradients."""
+"""Bytes of memory that are assumed to be free; half of them hold activations of micro-batches for their gradients."""
 PER_CLASS = 870
-"""Images of each class of CIFAR-10, of which ingest holds some back."""
+"""Training images per class of CIFAR-10, of which ingest holds some back for validation."""
 BACKBONE = {"name": "resnet_cifar", "depth": 8, "width": 8}
 RATE, OF_BATCH = 2e-3, 256
 
 
 class Study(NamedTuple):
-    """Images, and how they are learned from.
+    """A set of images, and the runs on it.
 
     Attributes:
-        images: Number of images.
-        batches: Sizes of batches.
-        middle: The one whose number of steps all take at equal steps.
+        images: Number of training images.
+        batches: Batch sizes.
+        middle: Batch size whose number of steps all runs take at equal steps.
         epochs: Number of times that each image is seen at equal images.
     """
 
@@ -83,11 +84,11 @@ class Study(NamedTuple):
 
 STUDIES = {"cifar10": Study(8192, (128, 512, 2048, 8192), 2048, 4), "emoji": Study(2048, (128, 512, 2048), 2048, 16)}
 MEMORY_OF = "cifar10"
-"""The images of the runs in one pass: which ones makes no difference."""
+"""Set of images for the runs in one pass; the choice makes no difference to memory."""
 
 
 class Run(NamedTuple):
-    """What tells a run from others."""
+    """The values that identify a run."""
 
     data: str
     loss: str
@@ -97,7 +98,7 @@ class Run(NamedTuple):
 
 
 def runs(data: str, seed: int) -> Iterator[Run]:
-    """Yield the runs of a seed, the smallest ones first."""
+    """Yield the runs of a seed, those that see the fewest images first."""
     images, batches, middle, epochs = STUDIES[data]
     seen = images * epochs
     sizes = {(batch, steps) for batch in batches for steps in (seen // batch, seen // middle)}
@@ -109,7 +110,10 @@ def runs(data: str, seed: int) -> Iterator[Run]:
 
 
 def measured(run: Run, store: Path) -> Row:
-    """Train in this process, and judge."""
+    """Train in this process; return accuracy, clusters and cost.
+
+    The untrained encoder has no cost, and a run in one pass has only a cost.
+    """
     registry, usual = load_registry(), load(ROOT / "params.yaml").pretrain.model_dump()
     seen = max(run.batch * run.steps, run.batch)
     pool = first(read_labelled(store).train.split, min(seen, STUDIES[run.data].images))
@@ -151,7 +155,7 @@ def measured(run: Run, store: Path) -> Row:
 
 
 def judged(encoder: Encoder, store: Path, policies: dict[str, Policy]) -> Row:
-    """Judge an encoder by nearest neighbours on the test images, and by clusters of the others."""
+    """Judge an encoder by kNN on the test images, and by clusters of training and validation images."""
     encoder.eval()
 
     def embed(images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -183,9 +187,10 @@ def judged(encoder: Encoder, store: Path, policies: dict[str, Policy]) -> Row:
 
 
 def stored(data: str, folder: Path, scratch: Path) -> Path:
-    """Ingest the images; return the store.
+    """Ingest the images; return the path of the store.
 
-    The splits of emoji have equal pictures on both sides, which ingest refuses, and makes better ones.
+    The splits of the emoji set share identical pictures, which ingest refuses. The column `split` is therefore dropped
+    from labels.csv, and ingest makes its own splits.
     """
     images = scratch / f"{data}_images"
     if data == "cifar10":
@@ -207,9 +212,9 @@ def stored(data: str, folder: Path, scratch: Path) -> Path:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--data", "names", type=click.Choice([*STUDIES]), multiple=True, default=[*STUDIES], show_default=True)
 @click.option("--seeds", default=1, show_default=True, help="Number of seeds.")
-@click.option("--only", help="This run alone, whose store is FOLDER: what tells it from others, as JSON.", hidden=True)
+@click.option("--only", help="Measure only the run with these values (JSON); FOLDER is its store.", hidden=True)
 def main(folder: Path, names: tuple[str, ...], seeds: int, only: str | None) -> None:
-    """Run what is missing in the rows, on the images in FOLDER, and bring the page up to date."""
+    """Make the runs that have no row yet, on the images in FOLDER, and update the page."""
     torch.set_num_threads(1)
     if only is not None:
         print(json.dumps(measured(Run(**json.loads(only)), folder)))

@@ -1,4 +1,4 @@
-"""docs/large_batches.md: its text is written by hand, its tables and picture are made from rows of large_batches."""
+"""The tables and the picture of docs/large_batches.md, made from rows of `large_batches`; its text is handwritten."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,27 +16,27 @@ __all__ = ["BASELINE", "LOSSES", "ONE_PASS", "Row", "write_page"]
 Row = dict[str, Any]
 BASELINE, ONE_PASS = "untrained", "one pass"
 LOSSES: dict[str, dict[str, Any]] = {
-    "info_nce": {"recipe": "simclr", "loss": {"temperature": 0.5}},  # that of debiased
+    "info_nce": {"recipe": "simclr", "loss": {"temperature": 0.5}},  # the temperature of debiased
     "debiased": {"recipe": "debiased"},
     "vicreg": {"recipe": "vicreg"},
 }
-"""Loss -> its recipe."""
+"""Loss -> values of the section `pretrain`."""
 STYLE = {"info_nce": (BLUE, "o-"), "debiased": (GREEN, "s-"), "vicreg": (VERMILION, "^-")}
 HEAD = "| loss | batch | steps | images seen | kNN | verdict | k* | homogeneity | seconds | MiB |"
 ASIDE = {"info_nce": 0.93, "debiased": 1.0, "vicreg": 1.07}
-"""Points of a batch lie so far apart that their intervals can be read."""
+"""Loss -> factor by which its points are shifted along the axis of batch sizes, so that intervals do not overlap."""
 
 
 def write_page(page: Path, rows: Sequence[Row], seen: Mapping[str, int]) -> None:
     """Fill in the tables between the marks `<!-- name -->` and `<!-- end -->` of the page, and draw its picture.
 
     Args:
-        page: The path of the page; if there is none yet, one is made of nothing but marks.
-        rows: All runs.
-        seen: Images -> number of images seen by each run at equal images.
+        page: Path of the page; if it does not exist, a page that consists only of marks is created.
+        rows: Rows of all runs.
+        seen: Set of images -> number of images that each run sees at equal images.
 
     Raises:
-        SystemExit: The page has no mark for a table.
+        SystemExit: The page has no marks for a table.
     """
     tables = {
         f"{data} {name}": table(chosen, [row for row in rows if row["data"] == data and row["loss"] == BASELINE])
@@ -50,17 +50,17 @@ def write_page(page: Path, rows: Sequence[Row], seen: Mapping[str, int]) -> None
         block = f"<!-- {name} -->\n{content}\n<!-- end -->"
         text, found = re.subn(rf"(?s)<!-- {name} -->\n.*?<!-- end -->", lambda _, block=block: block, text)
         if not found:
-            raise SystemExit(f"{page}: add the marks <!-- {name} --> and <!-- end -->, between which its table goes")
+            raise SystemExit(f"{page} has no place for a table: add the marks <!-- {name} --> and <!-- end -->")
     page.write_text(text, encoding="utf-8")
     draw(rows, seen, page.with_suffix(".png"))
 
 
 def budgets(rows: Sequence[Row], data: str, seen: int) -> dict[str, list[Row]]:
-    """Return the runs at equal images, and those at equal steps, smaller batches first."""
+    """Return the rows at equal images (`images`) and at equal steps (`steps`), smaller batches first."""
     own = sorted((row for row in rows if row["data"] == data and row["loss"] in LOSSES), key=lambda row: row["batch"])
     at_images = [row for row in own if row["batch"] * row["steps"] == seen]
     counts = [row["steps"] for row in own]
-    steps = max(set(counts), key=counts.count) if counts else 0  # all batches have it
+    steps = max(set(counts), key=counts.count) if counts else 0  # the one number that all batch sizes share
     return {"images": at_images, "steps": [row for row in own if row["steps"] == steps]}
 
 
@@ -84,7 +84,7 @@ def table(rows: Sequence[Row], baseline: Sequence[Row]) -> str:
 
 
 def memory(rows: Sequence[Row]) -> str:
-    """Return a table of peak memory over the size of the batch: in one pass, and of all other runs."""
+    """Return a table of peak memory by batch size, in one pass and in micro-batches."""
     lines = ["| batch | one pass, MiB | micro-batches of 128, MiB |", "|---|---|---|"]
     trained = [row for row in rows if row["steps"]]
     for batch in sorted({row["batch"] for row in trained}):
@@ -99,7 +99,7 @@ def memory(rows: Sequence[Row]) -> str:
 
 
 def draw(rows: Sequence[Row], seen: Mapping[str, int], path: Path) -> None:
-    """Draw kNN over the size of the batch at equal images and at equal steps; beside it memory and time."""
+    """Draw kNN accuracy over batch size at equal images and at equal steps, and memory and time beside it."""
     figure = Figure(figsize=(10.5, 6.4), dpi=120, layout="constrained")
     grid = figure.subplots(len(seen), 3, squeeze=False)
     for places, data in zip(grid, seen, strict=True):
@@ -137,7 +137,7 @@ def neighbours(axes: Axes, runs: Sequence[Row], baseline: Sequence[Row]) -> None
 
 
 def held(axes: Axes, rows: Sequence[Row]) -> None:
-    """Draw memory in micro-batches (the most of all runs of a size) and in one pass."""
+    """Draw peak memory in micro-batches (the maximum over all runs of a batch size) and in one pass."""
     kinds = {"micro-batches of 128": ("0.0", "o-"), ONE_PASS: (PINK, "x--")}
     for name, (colour, style) in kinds.items():
         own = [row for row in rows if (row["loss"] == ONE_PASS) == (name == ONE_PASS)]
@@ -151,7 +151,7 @@ def held(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def time(axes: Axes, rows: Sequence[Row]) -> None:
-    """Draw the processor time of an image, of the runs that see the most of them: start-up is the least part of it."""
+    """Draw processor time per image for the longest run of each batch size, in which start-up matters least."""
     for loss, (colour, style) in STYLE.items():
         own = {row["batch"]: row for row in sorted(rows, key=lambda row: row["steps"]) if row["loss"] == loss}
         at = sorted(own)

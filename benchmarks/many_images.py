@@ -1,9 +1,9 @@
-"""Ingest many images under a limit of memory: `python -m benchmarks.many_images [IMAGES ...]`.
+"""Ingest many images under a memory limit: `python -m benchmarks.many_images [NUMBERS ...]`.
 
-For each number of images (10,000 and 100,000 by default), a folder of that many different JPEG files of 40 px is made,
-in classes of a thousand, and the stage runs on it, with `RLIMIT_DATA` at 2 GiB for each of its processes. Each number
-prints a line of JSON: the seconds, and the largest memory that the stage's main process and all its processes together
-held (resident set, looked at twice a second). The last line says by how much the main process grew per image.
+For each number of images (10,000 and 100,000 by default), that many different JPEG files of 40 px are written, in
+classes of a thousand, and the stage runs on them, with `RLIMIT_DATA` set to 2 GiB for each of its processes. For each
+number, a line of JSON is printed with the seconds and the peak memory of the main process and of all processes together
+(resident set size, sampled twice per second). The last line states by how much the main process grew per image.
 """
 
 import json
@@ -50,7 +50,7 @@ def resident(process: psutil.Process) -> int:
 
 
 def watch(folder: Path, words: Sequence[str]) -> dict[str, Any]:
-    """Run Python with some words in a folder to its end, and say what it took."""
+    """Run Python with the arguments `words` in a folder; return its exit status, times (s) and peak memory (MiB)."""
     began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     stage = subprocess.Popen(
         (sys.executable, *words),
@@ -83,7 +83,7 @@ def watch(folder: Path, words: Sequence[str]) -> dict[str, Any]:
 @click.command()
 @click.argument("numbers", type=int, nargs=-1)
 def main(numbers: tuple[int, ...]) -> None:
-    """Print what ingest takes for NUMBERS of images, 10,000 and 100,000 by default."""
+    """Print the time and memory of ingest for each of NUMBERS of images, 10,000 and 100,000 by default."""
     numbers = numbers or (10_000, 100_000)
     found = []
     for number in numbers:

@@ -1,4 +1,4 @@
-"""The most memory that a command and all its processes hold together."""
+"""Peak memory of a command and all its descendants together."""
 
 import subprocess
 import threading
@@ -14,12 +14,12 @@ EVERY = 0.1  # s
 
 
 def peak(words: Sequence[str]) -> float:
-    """Run a command to its end; return its peak in MiB, looked at ten times a second.
+    """Run a command until it ends; return its peak memory in MiB, sampled ten times per second.
 
-    Of pages that several processes share, each counts its part (PSS, Linux).
+    Pages that several processes share are divided among them (proportional set size, Linux).
 
     Raises:
-        SystemExit: It failed.
+        SystemExit: The command failed.
     """
     process = subprocess.Popen(
         words, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -45,7 +45,7 @@ def peak(words: Sequence[str]) -> float:
 
 
 def held(pid: int) -> int:
-    """Bytes that a process and its descendants hold now."""
+    """Return the memory that a process and its descendants use now, in bytes."""
     try:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]
@@ -57,5 +57,5 @@ def held(pid: int) -> int:
 def own(process: psutil.Process) -> int:
     try:
         return int(process.memory_full_info().pss)
-    except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):  # it ends just now
+    except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):  # the process is just ending
         return 0

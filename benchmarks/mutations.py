@@ -1,4 +1,4 @@
-"""Damage to bytes and to text, as disks, transfers and people do it; a seed decides all of it."""
+"""Damage to bytes and text of the kinds that disks, transfers and people cause, determined by a seed."""
 
 import random
 
@@ -9,14 +9,14 @@ NASTY = """~ null yes 012 1:30 .nan .inf -1 1e999 2001-13-45 !!python/none !!bin
 
 
 def damage(content: bytes, chance: random.Random) -> bytes:
-    """Turn bits, overwrite, cut off, cut out, insert or repeat; one to four times."""
+    """Damage bytes one to four times: flip bits, or overwrite, cut off, cut out, insert or repeat a part."""
     found = bytearray(content)
     for _ in range(chance.randint(1, 4)):
         start = chance.randrange(len(found) + 1)
         end = min(len(found), start + int(2 ** chance.uniform(0, 12)))
         kind = chance.choice(("bits", "bits", "head", "overwrite", "same", "cut off", "cut out", "insert", "repeat"))
         if kind in ("bits", "head"):
-            _turn_bits(found, chance, 64 if kind == "head" else len(found))  # at the head are sizes and offsets
+            _turn_bits(found, chance, 64 if kind == "head" else len(found))  # the head contains sizes and offsets
             continue
         replacement = {
             "overwrite": chance.randbytes(end - start),
@@ -35,7 +35,7 @@ def _turn_bits(content: bytearray, chance: random.Random, length: int) -> None:
 
 
 def garble(text: str, chance: random.Random) -> str:
-    """Change lines of a YAML file: their values, their indentation, their order; or some characters."""
+    """Change lines of a YAML file one to four times: a value, key, character, the indentation or the order of lines."""
     lines = text.splitlines()
     for _ in range(chance.randint(1, 4)):
         place = chance.randrange(len(lines))

@@ -1,11 +1,11 @@
-"""What near copies are found, and what is taken for one though it is none.
+"""Measure which near copies are found, and how many pairs are wrongly taken for near copies.
 
     python -m benchmarks.near_copies FOLDER_OR_ZIP ... [--images N] [--copies N]
 
-For each pile, all pairs of up to N images are compared: a pair that is found is false, unless both are frames of one
-track (they lie in one folder three levels down) or are equal at 16 x 16 pixels. Then copies of some of the images are
-made, and it is printed which share of each kind is found. Last, the search is timed among 25,000 to 100,000 random
-sketches.
+For each folder or zip file, all pairs of up to N images are compared. A pair that is found counts as false, unless both
+images are frames of one track (files in the same folder, three levels down) or are equal at 16 x 16 pixels. Then some
+images are copied, and the share of copies that are found is printed for each kind of copy. Finally, the search is timed
+on 25,000 to 100,000 random sketches.
 """
 
 import functools
@@ -57,9 +57,9 @@ CHANGES: dict[str, Change] = {
 @click.command(help=__doc__)
 @click.argument("piles", nargs=-1, type=click.Path(path_type=Path, exists=True))
 @click.option(
-    "--images", default=5000, show_default=True, help="Images of each pile that are compared with each other."
+    "--images", default=5000, show_default=True, help="Images per folder or zip file to compare with each other."
 )
-@click.option("--copies", default=500, show_default=True, help="Images of each pile to copy.")
+@click.option("--copies", default=500, show_default=True, help="Images per folder or zip file to copy.")
 def main(piles: tuple[Path, ...], images: int, copies: int) -> None:
     for pile in piles:
         names, pictures = read(pile, images)
@@ -84,21 +84,21 @@ def main(piles: tuple[Path, ...], images: int, copies: int) -> None:
 
 
 def read(pile: Path, number: int) -> tuple[list[str], list[Image.Image]]:
-    """Some images of a pile, drawn evenly."""
+    """Return names and images of about `number` evenly spaced images of a folder or zip file."""
     listing = list_images(pile)
     names, pictures = [], []
     for name in listing.names[:: max(1, len(listing.names) // number)]:
         try:
             pixels, _ = read_pixels(listing.read(name, 2**28), CANVAS)
         except RejectedError:
-            continue  # too small, most of them
+            continue  # most of these are too small
         names.append(name)
         pictures.append(Image.fromarray(pixels))
     return names, pictures
 
 
 def false_pairs(names: list[str], pictures: list[Image.Image], sketches: list[bytes]) -> list[tuple[int, int]]:
-    """All pairs that are within both bounds, found by comparing each with each, and that are no copies."""
+    """Return all pairs that are within both bounds but not copies, found by comparing every image with every other."""
     content = np.frombuffer(b"".join(sketches), np.uint8).reshape(len(sketches), -1)
     hashes: npt.NDArray[np.uint64] = np.ascontiguousarray(content[:, :32]).view(np.uint64)
     colours = content[:, 32:].astype(np.int32)

@@ -1,4 +1,4 @@
-"""The picture of docs/forms.md: patches of photographs that are nearest to one patch, by the lines of that page.
+"""Draw the picture of docs/forms.md: the patches of photographs that are nearest to one patch, found by its code.
 
 python -m benchmarks.nearest_patches backbone_maps.onnx out.png --patch 1,4 --patch 2,2 query.jpg other.jpg ...
 """
@@ -21,13 +21,13 @@ from ssl_pipeline.data.decode import to_canvas
 from ssl_pipeline.deployment.runtime import open_session, read_metadata
 
 SIDE = 192
-"""Px of a photograph in the picture; it is fitted as the graph fits it, so that the cells of its map are squares."""
+"""Side of a photograph in the picture, px; it is resized as the graph does, so that the cells of its map are square."""
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 def documented(model: Path) -> dict[str, Any]:
-    """Return what the lines of docs/forms.md on maps define, for another file than theirs."""
+    """Return the names that the code about maps in docs/forms.md defines, with `model` in place of its file."""
     page = (ROOT / "docs/forms.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(import numpy.*?)```", page, re.DOTALL)
     names: dict[str, Any] = {}
@@ -41,7 +41,7 @@ def documented(model: Path) -> dict[str, Any]:
 @click.argument("images", nargs=-1, required=True, type=FILE)
 @click.option("--patch", "places", multiple=True, required=True, help="Row and column of a patch of the first image.")
 def main(model: Path, picture: Path, images: tuple[Path, ...], places: tuple[str, ...]) -> None:
-    """Draw a row of all images for each patch of the first one, with the cosines of their patches with it."""
+    """Draw a row of all images for each patch of the first image, shaded by the cosines of their patches with it."""
     names, says = documented(model), read_metadata(open_session(model))
     whole = [ImageOps.exif_transpose(Image.open(path)).convert("RGB") for path in images]
     pixels = [np.asarray(image) for image in whole]
@@ -59,11 +59,18 @@ def main(model: Path, picture: Path, images: tuple[Path, ...], places: tuple[str
             click.echo(f"{place} {images[number].name}: {nearest} {cosines.max():.3f}, median {np.median(cosines):.3f}")
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=100)
-    Image.open(drawn).convert("RGB").quantize(200).save(picture, optimize=True)  # half the bytes
+    Image.open(drawn).convert("RGB").quantize(200).save(picture, optimize=True)  # which halves the size of the file
 
 
 def draw(axis: Axes, canvas: Image.Image, cosines: Any, best: tuple[int, int]) -> None:
-    """Draw an image, the lighter the nearer its patches (h, w) are, with a frame around one of them."""
+    """Draw an image with a frame around its best patch, and a veil over the others.
+
+    Args:
+        axis: Axes to draw on.
+        canvas: Image.
+        cosines: Cosines (h, w) of its patches with the query; the lower the cosine, the denser the veil.
+        best: Row and column of the patch to frame.
+    """
     height, width = cosines.shape
     axis.imshow(canvas, extent=(0, width, height, 0))
     veil = np.zeros((height, width, 4))

@@ -1,9 +1,9 @@
-"""What the number of negatives does to clusters: `python -m benchmarks.negatives ROWS PICTURE [--seeds 2]`.
+"""How the number of negatives affects clusters: `python -m benchmarks.negatives ROWS PICTURE [--seeds 2]`.
 
-MoCo's recipe learns from the bundled digits, with 1 to 1,024 keys in its queue and all else as in params.yaml, and
-linear_eval clusters the exported embeddings. Beside it, what is meant to help: debiased negatives, against queues of as
-many keys, and the truncated triplet on the longest queue. Each run is a line of ROWS, and one that is there already is
-not run again. PICTURE shows their means over the seeds.
+MoCo's recipe learns from the bundled digits, with 1 to 1,024 keys in its queue and otherwise the values of params.yaml,
+and linear_eval clusters the exported embeddings. It is compared with two remedies: debiased negatives, against queues
+of about the same number of keys, and the truncated triplet loss with the longest queue. Each run is a line of ROWS;
+runs that already have a line are not repeated. PICTURE shows all runs, and their means over the seeds.
 """
 
 import csv
@@ -32,7 +32,7 @@ REMEDIES = {
 STYLE = {SWEEP: (BLUE, "o-"), "debiased": (GREEN, "s"), "truncated triplet": (VERMILION, "^")}
 PANELS = {
     "homogeneity": "homogeneity above chance,\n4 clusters per class (low: classes merged)",
-    "completeness": "completeness, a cluster\na class (low: classes split)",
+    "completeness": "completeness, one cluster\nper class (low: classes split)",
     "k_star": "k*, the most stable\nnumber of clusters",
     "linear": "linear probe, accuracy",
 }
@@ -41,7 +41,7 @@ Row = dict[str, Any]
 
 
 def runs(seeds: int) -> Iterator[tuple[str, int, int, dict[str, Any]]]:
-    """Name, number of negatives, seed, and values of `pretrain`."""
+    """Yield the name, the number of negatives, the seed and the values of `pretrain` of each run."""
     for seed in range(seeds):
         for length in LENGTHS:
             yield SWEEP, length, seed, {"negatives": {"queue_size": length}}
@@ -89,9 +89,9 @@ def draw(rows: list[Row], path: Path) -> None:
 @click.command()
 @click.argument("kept", metavar="ROWS", type=click.Path(path_type=Path))
 @click.argument("picture", metavar="PICTURE", type=click.Path(path_type=Path))
-@click.option("--seeds", type=int, default=2)
+@click.option("--seeds", type=int, default=2, help="Number of seeds.")
 def main(kept: Path, picture: Path, seeds: int) -> None:
-    """Run what is missing in ROWS, draw PICTURE, and print all rows."""
+    """Make the runs that are missing in ROWS, draw PICTURE, and print all rows."""
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
     known = {(row["name"], row["negatives"], row["seed"]) for row in rows}
     wanted = [run for run in runs(seeds) if run[:3] not in known]

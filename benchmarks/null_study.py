@@ -1,9 +1,10 @@
-"""How often finetune finds help or hurt where nothing was learned: `python -m benchmarks.null_study digits|clothing`.
+"""How often finetune reports an effect although nothing was learned: `python -m benchmarks.null_study digits|clothing`.
 
-Encoders that were never trained take the pretrained one's place, one for each seed, so that a headline of help or of
-hurt is wrong. At most 5 of 40 may be. It prints a line of JSON for each seed and one for all of them, and exits with 1
-where more were wrong. clothing needs the option --folder, where clothing.zip lies; its images are 32 px, the digits'
-16 px. The networks and schedules are small: 40 seeds take some ten minutes of one core.
+Untrained encoders replace the pretrained one, a different encoder for each seed, so every verdict that pretraining
+helped or hurt is wrong. No more than 5 of 40 verdicts may be wrong. The script prints a line of JSON for each seed and
+one for all seeds, and exits with status 1 if more are wrong. `clothing` needs the option `--folder`, the folder that
+contains clothing.zip; its images have 32 px, and the digits have 16 px. Networks and schedules are small: 40 seeds take
+about ten minutes on one core.
 """
 
 import json
@@ -46,13 +47,13 @@ ALLOWED = 5 / 40
 
 
 def card_of(pool: Split, size: int) -> ModelCard:
-    """What a pretrained encoder's card would say."""
+    """Return the model card of an encoder that stands in for a pretrained one."""
     return ModelCard(
         backbone=BACKBONE,
         recipe=Recipe(name="none", pretext_task=Choice(name="none")),
         embedding_dim=32,
         size=size,
-        resize="squash",  # of no account here: nothing is exported
+        resize="squash",  # irrelevant here, because nothing is exported
         background=(255, 255, 255),
         mean=pool.mean,
         std=pool.std,
@@ -66,29 +67,29 @@ def card_of(pool: Split, size: int) -> ModelCard:
 
 
 def study_null(settings: dict[str, Any], data: LabelledSplits, policies: Policies, seed: int) -> list[Outcome]:
-    """The study with an encoder that was never trained.
+    """Run the study of label budgets with an untrained encoder.
 
     Args:
         settings: Values of the section `finetune` that differ from params.yaml.
-        data: Labelled images.
-        policies: Policies of views, with the kind that the section names.
-        seed: The seed of the encoder, and of the study.
+        data: Labelled images of all splits.
+        policies: Policies of views, including the kind that the section names.
+        seed: Seed of the encoder and of the study.
     """
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["finetune"]
     config = FinetuneConfig.model_validate({**params, **SMALL, **settings, "seed": seed})
     policy, registry, pool = policies.views[config.view], load_registry(), data.train.split
-    never_trained = int(hash64("null", seed)) >> 1  # none of the seeds that the study draws random weights from
+    never_trained = int(hash64("null", seed)) >> 1  # differs from the seeds of the study's random weights
     encoder = build_encoder(registry, BACKBONE, pool.mean, pool.std, never_trained, policy.size)
     card, precision = card_of(pool, policy.size), Precision("fp32", torch.device("cpu"))
     return compete(config, BudgetInputs(data, encoder, card, registry, policy, precision))
 
 
 def make_store(name: str, project: Path, folder: Path | None) -> None:
-    """Make the store of a data set, and the policies of its views."""
+    """Make the store of a set of images, and the policies of its views."""
     if name == "digits":
         copy_project(project)
     elif folder is None:
-        raise click.UsageError("clothing needs --folder, where clothing.zip lies")
+        raise click.UsageError("clothing needs --folder FOLDER, the folder that contains clothing.zip")
     else:
         prepare(name, folder, project, ())
     for stage in ("ingest", "augment"):
@@ -96,7 +97,7 @@ def make_store(name: str, project: Path, folder: Path | None) -> None:
 
 
 def row_of(seed: int, outcomes: list[Outcome], data: LabelledSplits) -> dict[str, Any]:
-    """What the study said, and the figures that it said so by."""
+    """Return the verdict of the study, and the figures that it is based on."""
     verdicts = judge_budgets(outcomes, data.test.groups)
     return {
         "seed": seed,
@@ -112,12 +113,12 @@ def row_of(seed: int, outcomes: list[Outcome], data: LabelledSplits) -> dict[str
 
 @click.command()
 @click.argument("name", type=click.Choice(list(SETTINGS)))
-@click.option("--folder", type=click.Path(exists=True, path_type=Path), help="Where clothing.zip lies.")
-@click.option("--seeds", default=40, show_default=True, help="How many encoders.")
-@click.option("--first", default=0, show_default=True, help="The first seed.")
+@click.option("--folder", type=click.Path(exists=True, path_type=Path), help="Folder that contains clothing.zip.")
+@click.option("--seeds", default=40, show_default=True, help="Number of encoders, one per seed.")
+@click.option("--first", default=0, show_default=True, help="First seed.")
 def main(name: str, folder: Path | None, seeds: int, first: int) -> None:
     """Run the null study on digits or clothing."""
-    torch.set_num_threads(1)  # networks this small are no faster with more
+    torch.set_num_threads(1)  # more threads do not make such small networks faster
     rows, start = [], time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
         project = Path(temporary) / "project"
