@@ -1,15 +1,15 @@
-"""Our SimCLR and lightly's, as its documentation builds it, on the same files.
+"""Our SimCLR and lightly's on the same files, lightly's as its documentation builds it.
 
 Both train a ResNet-18 (below 64 px with a stem of 3 x 3 and no pooling), or a smaller network, in batches of the same
-size, with crops, flips, jitter and greys of the same strengths; at 32 px neither blurs.
+size, with crops, flips, colour jitter and grayscale of the same strengths; at 32 px, neither blurs.
 
 lightly's is `examples/pytorch/simclr.py`: `SimCLRTransform` on a `LightlyDataset`, a `DataLoader` that shuffles and
-drops what does not fill a batch, `SimCLRProjectionHead`, `NTXentLoss`, and SGD at 0.06, each view through the network
-by itself. The documentation takes eight workers; here they are as many as torch's threads.
+drops the last, incomplete batch, `SimCLRProjectionHead`, `NTXentLoss`, and SGD with a learning rate of 0.06; each view
+passes through the network separately. The documentation uses eight workers; here, the caller chooses their number.
 
-Ours is `pretraining.train`, the loop of the stage, on a store that ingest has made of the files. It neither looks at
-the encoder nor writes a checkpoint, which a run of few steps would do as often as one of some minutes:
-`benchmarks.epoch` counts both.
+Ours is `pretraining.train`, the loop of the stage, on a store that ingest has made from the files. It neither evaluates
+the encoder nor writes checkpoints, because a run of few steps would do so as often as a run of some minutes;
+`benchmarks.epoch` includes both.
 """
 
 import tempfile
@@ -50,21 +50,32 @@ from ssl_pipeline_stages.paths import STORE
 __all__ = ["Ours", "Theirs", "photographs", "store_of"]
 
 PHOTO_SIDE = 64
-"""px from which on a network reduces images early, as for ImageNet."""
+"""Smallest side of images, px, for which networks have the stem for ImageNet, which reduces images early."""
 NO_BLUR = 32  # px
 RESNET18 = {"name": "torchvision/resnet18"}
 VAL = 0.05
-"""Share of the images that ingest holds back."""
+"""Share of the images that ingest holds back for validation."""
 
 
 def photographs(folder: Path, side: int, count: int, archive: Path | None) -> None:
-    """Write JPEG files: of an archive the first ones, else patches of two photographs, a third longer than wide."""
+    """Write JPEG files for training.
+
+    Args:
+        folder: Folder to create.
+        side: Side of the views, px.
+        count: Number of files.
+        archive: Zip file from which evenly spaced JPEG files are copied; None: patches of two photographs are written,
+            which are a third taller than wide from a side of 64 px on.
+
+    Raises:
+        SystemExit: The archive has too few JPEG files.
+    """
     folder.mkdir(parents=True)
     if archive is not None:
         with zipfile.ZipFile(archive) as source:
             names = [name for name in source.namelist() if name.lower().endswith((".jpg", ".jpeg"))]
             if len(names) < count:
-                raise SystemExit(f"{archive} has {len(names)} JPEG files, and {count} are needed: lower --steps")
+                raise SystemExit(f"{archive} has {len(names)} JPEG files, but {count} are needed. Lower --steps.")
             every = len(names) // count
             for number, name in enumerate(names[::every][:count]):
                 (folder / f"{number:05}.jpg").write_bytes(source.read(name))
@@ -75,7 +86,7 @@ def photographs(folder: Path, side: int, count: int, archive: Path | None) -> No
 
 
 def store_of(project: Path, images: Path, canvas: int) -> Path:
-    """Ingest a folder of images; return the store."""
+    """Ingest a folder of images; return the path of the store."""
     copy_project(project)
     change(project, ingest={"source": {"name": "folder", "path": str(images)}, "canvas": canvas, "val_fraction": VAL})
     stage(project, "ingest", torch.get_num_threads())
@@ -83,7 +94,7 @@ def store_of(project: Path, images: Path, canvas: int) -> Path:
 
 
 def policy(side: int) -> Policy:
-    """What lightly's transform does, in our words."""
+    """Return a policy with the operations of lightly's transform."""
     strength = 1.0 if side > NO_BLUR else 0.5
     jitter: dict[str, Any] = {key: 0.8 * strength for key in ("brightness", "contrast", "saturation")}
     blur = {"gaussian_blur": {"p": 0.5, "sigma": [0.1, 2.0]}} if side > NO_BLUR else {}
@@ -100,15 +111,18 @@ def policy(side: int) -> Policy:
 
 
 class Ours:
-    """The loop of the stage pretrain.
+    """The loop of the stage pretrain, without evaluation and checkpoints.
 
     Args:
-        pool: A store of images, or a split of one.
+        pool: Path of a store, or a split.
         side: Side of the views, px.
         batch: Number of images per step.
-        steps: Number of steps per pass.
-        precision: A name as in `pretrain.precision`.
-        values: Other values of `pretrain`.
+        steps: Number of steps per epoch.
+        precision: Name of the precision, as in `pretrain.precision`.
+        values: Other values of the section `pretrain`.
+
+    Raises:
+        SystemExit: The pool has fewer than `batch * steps` images.
     """
 
     def __init__(self, pool: Path | Split, side: int, batch: int, steps: int, precision: str = "fp32", **values: Any):
@@ -135,7 +149,7 @@ class Ours:
             )  # fmt: skip
 
     def bare(self, steps: int) -> Callable[[], None]:
-        """Return a function that takes steps on views that lie ready: what no pipeline can do without."""
+        """Return a function that takes `steps` steps on views that are ready: the least that any pipeline must do."""
         ids = self.pool.ids[: self.section.batch_size]
         images = torch.from_numpy(self.pool.images(np.arange(len(ids)))).to(self.precision.device)
         views = inputs(self.task, self.policies, images, ids, 0, 0, self.pool.spec)
@@ -155,9 +169,13 @@ class Ours:
 
 
 def first(pool: Split, count: int) -> Split:
-    """The first images of a pool, in memory."""
+    """Return a split of the first `count` images of a pool, in memory.
+
+    Raises:
+        SystemExit: The pool has fewer images.
+    """
     if len(pool) < count:
-        raise SystemExit(f"the store has {len(pool)} images to learn from, and {count} are needed")
+        raise SystemExit(f"the store has {len(pool)} training images, but {count} are needed")
     images = pool.images(np.arange(count))
     return Split(pool.name, pool.canvas, pool.ids[:count], pool.mean, pool.std, pool.sha256, (images,))
 
@@ -166,12 +184,12 @@ class Theirs:
     """lightly's SimCLR.
 
     Args:
-        images: A folder of images.
+        images: Folder of images.
         side: Side of the views, px.
         batch: Number of images per step.
-        steps: Number of steps per pass.
-        workers: Number of the loader's processes; 0: this one makes the views.
-        backbone: A backbone of ours to train in its place, such as a smaller one.
+        steps: Number of steps per epoch.
+        workers: Number of worker processes of the loader; 0: this process makes the views.
+        backbone: One of our backbones to train in place of lightly's ResNet-18, such as a smaller one.
         seed: Seed of the weights and of the views.
     """
 
@@ -207,7 +225,7 @@ class Theirs:
         self.after_step: Callable[[], None] = lambda: None
 
     def go(self) -> None:
-        """Train for an epoch."""
+        """Train for one epoch."""
         self.model.train()
         for batch in self.loader:
             first_views, second_views = batch[0]
@@ -221,7 +239,7 @@ class Theirs:
 
 
 class SimCLR(nn.Module):
-    """A backbone and lightly's head."""
+    """A backbone with lightly's projection head."""
 
     def __init__(self, backbone: nn.Module, dim: int):
         from lightly.models.modules import SimCLRProjectionHead
@@ -235,7 +253,7 @@ class SimCLR(nn.Module):
 
 
 def resnet18(side: int) -> tuple[nn.Module, int]:
-    """The network of the documentation, with the stem that suits the side, and its length of embeddings."""
+    """Return the network of lightly's documentation, with a stem for `side` px, and its embedding dimension."""
     network = torchvision.models.resnet18()
     if side < PHOTO_SIDE:
         network.conv1, network.maxpool = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.Identity()
@@ -243,6 +261,6 @@ def resnet18(side: int) -> tuple[nn.Module, int]:
 
 
 def ours_of(backbone: Choice, side: int, seed: int) -> tuple[nn.Module, int]:
-    """A backbone of ours without what normalises images, and its length of embeddings."""
+    """Return one of our backbones without the normalisation of images, and its embedding dimension."""
     encoder = build_encoder(load_registry(), backbone, (0.5,) * 3, (0.5,) * 3, seed, side)
     return encoder.backbone, encoder.embedding_dim

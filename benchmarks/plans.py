@@ -1,12 +1,12 @@
-"""Planned settings against the README's for photographs: `python -m benchmarks.plans digits cifar10 --folder DATA`.
+"""Planned settings against those of docs/images.md: `python -m benchmarks.plans digits cifar10 --folder DATA`.
 
-DATA holds cifar10/, clothing/, emoji/ and tracks/ with their zip files; `--images` adds images that no code names. For
-each data set and seed, `plan` proposes settings for `--hours`, and the README's settings for photographs are given as
-much processor time for pretraining: as many epochs as a trial of them says, at least one. Both are judged by nearest
-neighbours on up to 2,000 test images, by the exported file. Emoji are split anew, as the splits that they bring part
-pictures that are the same to the byte, which ingest refuses. Each run is a line of JSON: accuracy with its 95%
-interval, the seconds of processor time that pretraining took, and those that were estimated. All runs are in one
-thread, so that other programs disturb the comparison little.
+DATA contains cifar10/, clothing/, emoji/ and tracks/ with their zip files; `--images` adds other images. For each set
+of images, `plan` proposes settings for `--hours`. The settings that docs/images.md recommends for photographs without a
+plan get the same processor time for pretraining: a trial determines the number of epochs, which is at least 1. The
+exported files of both are judged by kNN on up to 2,000 test images. The emoji are split again, because their own splits
+share pictures with the same bytes, which ingest refuses. Each run is a line of JSON: accuracy with its 95% interval,
+the seconds of processor time that pretraining took, and the estimate. All runs have one thread, so that other programs
+hardly affect the comparison.
 """
 
 import csv
@@ -40,15 +40,15 @@ README: dict[str, dict[str, Any]] = {
     "augment": {"views": "recipe"},
     "pretrain": {"backbone": {"name": "torchvision/resnet18", "stem": "small"}},
 }
-"""What the README says of photographs."""
+"""Settings of docs/images.md for photographs."""
 ZIPS = {"clothing": "clothing/clothing.zip", "emoji": "emoji/emoji.zip", "tracks": "tracks/tracks.zip"}
 DATA = ("digits", "cifar10", *ZIPS)
 MORE = 4.0
-"""Seconds of the trial of the README's settings."""
+"""Duration, s, of the trial of the settings of docs/images.md."""
 
 
 def source(data: str, folder: Path, project: Path) -> str | None:
-    """Return the path of the images; None: the digits, which params.yaml names."""
+    """Return the path of the images; None for the digits, which params.yaml already names."""
     if data == "cifar10":
         cifar10(folder / "cifar10", project / "images.zip")
         return "images.zip"
@@ -59,7 +59,7 @@ def source(data: str, folder: Path, project: Path) -> str | None:
 
 
 def without_splits(source: Path, target: Path) -> None:
-    """Copy a zip file of images but for the column `split` of its labels.csv."""
+    """Copy a zip file of images without the column `split` of its labels.csv."""
     with zipfile.ZipFile(source) as theirs, zipfile.ZipFile(target, "w") as ours:
         for name in theirs.namelist():
             content = theirs.read(name)
@@ -72,7 +72,7 @@ def without_splits(source: Path, target: Path) -> None:
 
 
 def plan(project: Path, images: str | None, hours: float) -> float:
-    """Plan; return the seconds that pretraining is expected to take."""
+    """Run `plan`; return the estimated time of pretraining, s."""
     words = [sys.executable, "-m", "ssl_pipeline", "plan", *([images] if images else []), "--hours", str(hours)]
     surroundings = environment() | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, cwd=project, env=surroundings, capture_output=True, text=True, check=False)
@@ -83,7 +83,7 @@ def plan(project: Path, images: str | None, hours: float) -> float:
 
 
 def readme(project: Path, seconds: float) -> None:
-    """Write the README's settings, with the epochs that so much processor time allows; the store is there."""
+    """Write the number of epochs that fits into `seconds` of processor time; the project must have a store."""
     params = project / "params.yaml"
     config, registry, pool = load(params), load_registry(), open_split(project / STORE, "train")
     method = method_of(registry, config.pretrain)
@@ -93,7 +93,7 @@ def readme(project: Path, seconds: float) -> None:
 
 
 def judged(project: Path, seed: int) -> dict[str, Any]:
-    """Train, export and judge."""
+    """Train, export and judge; return a row of figures."""
     change(project, pretrain={"seed": seed})
     used = stage(project, "pretrain")
     stage(project, "export")
@@ -131,15 +131,15 @@ def compare(data: str, folder: Path, hours: float, seeds: int, epochs: int | Non
 
 @click.command()
 @click.argument("data", nargs=-1, type=click.Choice(DATA))
-@click.option("--folder", type=click.Path(path_type=Path), default=Path("."), help="Where the data sets lie.")
-@click.option("--images", multiple=True, help="Other images, labelled by their folders.")
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("."), help="Folder of the data sets.")
+@click.option("--images", multiple=True, help="Path of other images, labelled by their folders.")
 @click.option("--hours", type=float, default=1.0, show_default=True)
 @click.option("--seeds", type=int, default=3, show_default=True)
-@click.option("--epochs", type=int, help="As many for both, to try this script.")
+@click.option("--epochs", type=int, help="Number of epochs for both, to try this script quickly.")
 def main(
     data: tuple[str, ...], folder: Path, images: tuple[str, ...], hours: float, seeds: int, epochs: int | None
 ) -> None:
-    """Compare planned settings with the README's on DATA."""
+    """Compare planned settings with those of docs/images.md on DATA."""
     for name in (*data, *images):
         for row in compare(name, folder, hours, seeds, epochs):
             click.echo(json.dumps(row))

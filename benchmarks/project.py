@@ -1,4 +1,4 @@
-"""A copy of the project to run dvc in: what benchmarks and tests of the whole pipeline share."""
+"""Copies of the project to run dvc in, shared by benchmarks and by tests of the whole pipeline."""
 
 import os
 import shutil
@@ -25,20 +25,20 @@ __all__ = [
 
 ROOT = Path(__file__).parents[1]
 BACKBONES: dict[str, dict[str, Any]] = {"mae": {"name": "timm/test_vit", "patch_size": 4}}
-"""Recipe -> a small backbone, where one of residual layers cannot serve it."""
+"""Recipe -> a small backbone, for recipes that cannot use a residual network."""
 READ_CAPTIONS = ("clip", "siglip", "slip")
-"""Recipes that learn from images with captions, which the images of most benchmarks do not have."""
+"""Recipes that learn from captions, which the images of most benchmarks do not have."""
 OF_CLIPS = ("time_contrast", "frame_order", "missing_frame")
-"""Recipes that learn from frames of film alone."""
+"""Recipes that learn only from frames of film."""
 TAUGHT = ("distill", "distill_relations")
-"""Recipes that learn from another encoder, which has to be named."""
+"""Recipes that learn from another encoder, which must be named."""
 UPRIGHT_ONLY = ("flip", "jigsaw", "relative_patch")
 CODE = ("ssl_pipeline", "plugins/ssl_pipeline_plugins", "stages/ssl_pipeline_stages")
 PARTS = ("dvc.yaml", "params.yaml", "plugins.lock", ".dvc/config", ".dvcignore", ".gitignore")
 
 
 def copy_project(folder: Path) -> None:
-    """Copy what the pipeline needs: no products, caches or git. Its code is the installed one."""
+    """Copy what the pipeline needs, without products, caches and git; the copy uses the installed code."""
     for part in PARTS:
         target = folder / part
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -46,17 +46,21 @@ def copy_project(folder: Path) -> None:
 
 
 def copy_code(folder: Path) -> str:
-    """Copy the code of the pipeline, to be edited; return the PYTHONPATH by which it comes before the installed one."""
+    """Copy the code of the pipeline for editing; return the PYTHONPATH that puts it before the installed code."""
     for part in CODE:
-        # __pycache__ too, but for what is being written: nothing is compiled anew but what is edited
+        # with __pycache__, so that only edited files are compiled again, but without files that are just being written
         shutil.copytree(ROOT / part, folder / Path(part).name, ignore=shutil.ignore_patterns("*.pyc.*"))
     return str(folder)
 
 
 def needs(view: str) -> dict[str, dict[str, Any]]:
-    """Recipe -> what of `pretrain` it has to have otherwise than the others, with a kind of view that is upright."""
+    """Return the values of `pretrain` that some recipes need instead of the usual ones, by recipe.
+
+    Args:
+        view: Kind of view that keeps images upright.
+    """
     backbones = {name: {"backbone": backbone} for name, backbone in BACKBONES.items()}
-    in_time = {"time_contrast": {"positives": {"within": 2.0}}}  # as the recipe has it, for who does not ask it
+    in_time = {"time_contrast": {"positives": {"within": 2.0}}}  # the recipe's own value
     return backbones | in_time | {name: {"pretext_task": {"view": view}} for name in UPRIGHT_ONLY}
 
 
@@ -70,13 +74,13 @@ def change(folder: Path, **sections: dict[str, Any]) -> None:
 
 
 def environment() -> dict[str, str]:
-    """The environment in which `dvc` and `python` are those of this interpreter."""
+    """Return an environment in which `dvc` and `python` are those of this interpreter."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return {**os.environ, "PATH": path, "COLUMNS": "200", "DVC_NO_ANALYTICS": "1"}
 
 
 def commit() -> str:
-    """Of which the code is; with a plus if it has been changed since, other than by rows and pages in docs/."""
+    """Return the commit of the code, followed by a plus sign if files outside docs/ differ from it."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,14 +1,14 @@
-"""What is learned in how much time, against lightly's SimCLR: `python -m benchmarks.race FOLDER`.
+"""Accuracy over training time, compared with lightly's SimCLR: `python -m benchmarks.race FOLDER`.
 
-FOLDER holds train.zip and test.zip of CIFAR-10 as JPEG files in class folders. Both sides of `benchmarks.peer` train a
-ResNet-8 on as many of the same files, for as many epochs, in batches of the same size. After each epoch the clock
-stops, and the encoder is judged by nearest neighbours on test images, both in the same way. lightly's runs twice: as
-its documentation has it, with SGD at a constant rate, and with the optimizer and the schedule of our default run, so
-that what differs in accuracy is not the optimizer alone.
+FOLDER contains train.zip and test.zip of CIFAR-10 as JPEG files in class folders. Both sides of `benchmarks.peer` train
+a ResNet-8 on the same number of the same files, for the same number of epochs, in batches of the same size. After each
+epoch, the clock stops, and both encoders are judged by kNN on test images in the same way. lightly's SimCLR runs twice:
+with SGD at a constant learning rate, as in its documentation, and with the optimizer and the schedule of our default
+run, so that differences in accuracy are not due to the optimizer alone.
 
-Differences are paired by seed and image, with their 95% intervals. Time is told for the better of lightly's two: until
-ours has its last accuracy, as a share of its whole time. It is the time of the process, in one thread and without
-workers of lightly's loader, so that other programs disturb it little.
+Differences are paired by seed and image, with their 95% intervals. Time is compared with the better of the two lightly
+runs: the time until ours reaches its final accuracy, as a share of its whole time. Time is the processor time of the
+process, with one thread and without workers of lightly's loader, so that other programs hardly affect it.
 
 Each line of the output is a JSON object.
 """
@@ -38,7 +38,7 @@ from ssl_pipeline.evaluation.features import extract
 from ssl_pipeline.evaluation.linear import knn
 from ssl_pipeline.training.optimization import learning_rate
 
-os.environ["LIGHTLY_DID_VERSION_CHECK"] = "True"  # nothing asks the network for a newer one
+os.environ["LIGHTLY_DID_VERSION_CHECK"] = "True"  # lightly does not look for a newer version online
 
 SIDE = 32  # px
 BACKBONE: dict[str, Any] = {"name": "resnet_cifar", "depth": 8, "width": 16}
@@ -46,11 +46,11 @@ K, TEMPERATURE = 20, 0.07  # of the neighbours' votes
 DOCUMENTED, SAME, OURS = "lightly, as documented", "lightly, our optimizer", "ours"
 
 Right = npt.NDArray[np.float64]
-"""1 for each test image whose neighbours give it its class, 0 for others."""
+"""1 for each test image that kNN classifies correctly, 0 for the others: (images,)."""
 
 
 def unpack(folder: Path, images: Path, per_class: int) -> None:
-    """Unpack the first images of each class: so many to learn from, and two fifths of that to test on."""
+    """Unpack the first images of each class: `per_class` for training, and two fifths of this number for the test."""
     for split, limit in (("train", per_class), ("test", 2 * per_class // 5)):
         with zipfile.ZipFile(folder / f"{split}.zip") as source:
             for name in source.namelist():
@@ -59,11 +59,11 @@ def unpack(folder: Path, images: Path, per_class: int) -> None:
 
 
 class Watch:
-    """A clock that runs while there is training, and what was learned after each epoch.
+    """A clock that runs only during training, and the accuracy after each epoch.
 
     Args:
         steps: Number of steps per epoch.
-        judge: What says which test images are right.
+        judge: Function that returns which test images are classified correctly.
     """
 
     def __init__(self, steps: int, judge: Callable[[], Right]):
@@ -73,7 +73,7 @@ class Watch:
         self._steps, self._judge, self._done, self._began = steps, judge, 0, time.process_time()
 
     def step(self, *_: object) -> None:
-        """Note that a step is done."""
+        """Record that a step is done; after an epoch, record the time and the accuracy."""
         self._done += 1
         if self._done % self._steps:
             return
@@ -81,11 +81,11 @@ class Watch:
         self.seconds.append(round(now - self._began, 2))
         self.right = self._judge()
         self.accuracies.append(round(float(self.right.mean()), 4))
-        self._began += time.process_time() - now  # judging takes no time
+        self._began += time.process_time() - now  # the time of judging does not count
 
 
 def judged(network: nn.Module, bank: Labelled, asked: Labelled) -> Right:
-    """Judge a network of images (N, C, S, S) in [0, 1], and leave it in training."""
+    """Judge a network that maps images (N, C, S, S) in [0, 1] to features, and leave it in training mode."""
     network.eval()
 
     def embed(images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -100,7 +100,7 @@ def judged(network: nn.Module, bank: Labelled, asked: Labelled) -> Right:
 
 
 class Normalized(nn.Module):
-    """lightly's backbone with the normalisation of its transform before it."""
+    """lightly's backbone, preceded by the normalisation of its transform."""
 
     def __init__(self, backbone: nn.Module):
         from lightly.transforms.utils import IMAGENET_NORMALIZE
@@ -118,9 +118,9 @@ class Normalized(nn.Module):
 @click.option("--seeds", default=3, show_default=True, help="Number of seeds.")
 @click.option("--epochs", default=6, show_default=True, help="Number of epochs.")
 @click.option("--batch", default=64, show_default=True, help="Number of images per step.")
-@click.option("--per-class", default=250, show_default=True, help="Images of each class to learn from.")
+@click.option("--per-class", default=250, show_default=True, help="Number of training images per class.")
 def main(folder: Path, seeds: int, epochs: int, batch: int, per_class: int) -> None:
-    """Train both on CIFAR-10 of FOLDER, and say who knows what when."""
+    """Train both on CIFAR-10 in FOLDER, and compare their accuracies and times."""
     torch.set_num_threads(1)
     runs: dict[str, list[Watch]] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -141,7 +141,7 @@ def main(folder: Path, seeds: int, epochs: int, batch: int, per_class: int) -> N
 def trained(
     store: Path, files: Path, bank: Labelled, asked: Labelled, seed: int, epochs: int, batch: int, steps: int
 ) -> Iterator[tuple[str, Watch]]:
-    """Train each side with a seed."""
+    """Train each side with a seed; yield its name and its watch."""
     ours = Ours(store, SIDE, batch, steps, backbone=BACKBONE, epochs=epochs, seed=seed)
     watch = Watch(steps, lambda: judged(ours.task.encoder, bank, asked))
 
@@ -166,7 +166,14 @@ def trained(
 
 
 def schedule(optimizer: optim.Optimizer, total: int, warmup: float, peak: float) -> None:
-    """Let the rate of an optimizer follow our schedule."""
+    """Make the learning rate of an optimizer follow our schedule.
+
+    Args:
+        optimizer: Optimizer.
+        total: Number of steps.
+        warmup: Share of the steps for warm-up, in [0, 1].
+        peak: Highest learning rate.
+    """
     done = 0
 
     def before(*_: object) -> None:
@@ -179,7 +186,7 @@ def schedule(optimizer: optim.Optimizer, total: int, warmup: float, peak: float)
 
 
 def verdicts(runs: dict[str, list[Watch]]) -> Iterator[dict[str, Any]]:
-    """Yield the lines that compare ours with both of lightly's."""
+    """Yield the lines that compare our runs with both kinds of lightly's runs."""
     ours = runs[OURS]
     for name in (DOCUMENTED, SAME):
         paired = difference(*(np.array([run.right for run in side]) for side in (ours, runs[name])))
@@ -197,7 +204,10 @@ def verdicts(runs: dict[str, list[Watch]]) -> Iterator[dict[str, Any]]:
 
 
 def share(own: Watch, other: Watch) -> float | None:
-    """The time until one has what the other has at its end, to the other's whole time; None: it never has it."""
+    """Return the time until `own` reaches the final accuracy of `other`, as a share of the whole time of `other`.
+
+    None if it never reaches that accuracy.
+    """
     for seconds, accuracy in zip(own.seconds, own.accuracies, strict=True):
         if accuracy >= other.accuracies[-1]:
             return round(seconds / other.seconds[-1], 3)

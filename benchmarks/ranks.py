@@ -1,11 +1,12 @@
-"""Every recipe by 2 and 4 processes, and in micro-batches, against one pass: `python -m benchmarks.ranks`.
+"""Every recipe with 2 and 4 processes, and in micro-batches, against one pass: `python -m benchmarks.ranks`.
 
-A step over 37 images, which no number of processes divides, with an encoder without batch norms and once more with one
-that has them: the difference of the loss and the largest one of a gradient, as shares of the loss and of the largest
-gradient of one process in one pass. Numbers are float64, but for tasks that compute in float32 (*). `sent` is what a
-process hands over in a step of the encoder without batch norms, counted at the collectives, as a share of what the ring
-algorithm sends for gradients and embeddings: 2 (W - 1) / W of the bytes of each. Micro-batches are of 12 images at
-most, all of them encoded twice. The output is the table of docs/scale.md.
+A step covers 37 images, which neither number of processes divides. It is taken with an encoder without batch norms, and
+again with one that has them. The table shows the difference of the losses and the largest difference of a gradient, as
+shares of the loss and of the largest gradient of one process in one pass. Numbers are float64, except for tasks that
+compute in float32 (*). `sent` is the number of bytes that a process sends in a step of the encoder without batch norms,
+counted at the collectives, as a share of what the ring algorithm sends for gradients and embeddings: 2 (W - 1) / W of
+their bytes. Micro-batches have up to 12 images, and all of them are encoded twice. The output is the table of
+docs/scale.md.
 """
 
 from collections.abc import Sequence
@@ -34,18 +35,18 @@ IMAGES, MICRO_BATCH = 37, 12
 NORMED = Choice.model_validate({"name": "resnet_cifar", "depth": 8, "width": 4})
 COUNTS = (2, 4)
 NO_NORMS = {"mae"}
-"""Recipes that ask for patches, which networks with batch norms do not offer."""
+"""Recipes that need patches, which networks with batch norms do not provide."""
 
 
 class Found(NamedTuple):
-    """What a rank has after a step.
+    """Results of a step on one rank.
 
     Attributes:
-        loss: The loss.
-        gradients: Weight -> gradient.
-        buffers: Buffer -> value, running statistics among them.
-        sent: Bytes that it has handed to collectives, as rings send them.
-        least: Bytes of gradients and embeddings, which all ranks need.
+        loss: Loss of the whole batch.
+        gradients: Name of a weight -> its gradient.
+        buffers: Name of a buffer -> its value, including running statistics.
+        sent: Bytes that the rank has sent by collectives, according to the ring algorithm.
+        least: Bytes of gradients and embeddings, which every rank needs.
     """
 
     loss: float
@@ -56,11 +57,11 @@ class Found(NamedTuple):
 
 
 def of_a_recipe(recipe: str, ranks: Ranks, normed: bool = False) -> Found:
-    """Take a step, up to its gradients, of which each rank encodes a share.
+    """Take a step up to its gradients, in which each rank encodes a share of the images.
 
     Args:
-        recipe: The recipe.
-        ranks: The processes.
+        recipe: Name of the recipe.
+        ranks: Processes that take part.
         normed: Whether the encoder has batch norms.
     """
     half = (0.5, 0.5, 0.5)
@@ -83,7 +84,7 @@ def of_a_recipe(recipe: str, ranks: Ranks, normed: bool = False) -> Found:
 
 
 class _Counted:
-    """Counts the bytes that a rank hands to collectives, as the ring algorithm sends them."""
+    """Counter of the bytes that a rank sends by collectives, according to the ring algorithm."""
 
     def __init__(self, ranks: int):
         self.bytes, self._ranks = 0.0, ranks
@@ -112,20 +113,20 @@ def take_steps(ranks: Ranks, steps: Sequence[tuple[str, bool]]) -> list[tuple[An
 
 
 def by_ranks(count: int, steps: Sequence[tuple[str, bool]]) -> list[list[Found]]:
-    """Take steps by a number of processes; return for each step what each rank has found.
+    """Take steps with several processes; return the results of each rank for each step.
 
     Args:
-        count: The number of processes.
-        steps: The recipe of each step, and whether its encoder has batch norms.
+        count: Number of processes.
+        steps: Recipe of each step, and whether its encoder has batch norms.
     """
-    from benchmarks.ranks import take_steps  # by the name under which a process that is forked has imported it
+    from benchmarks.ranks import take_steps  # not from __main__, which forked processes do not have
 
     every = in_ranks(count, take_steps, steps)
     return [[Found(*own) for own in found] for found in zip(*every, strict=True)]
 
 
 def by_micro_batches(recipe: str) -> Found:
-    """Take a step in micro-batches, none of which keeps more than it must."""
+    """Take a step in micro-batches, all of which are encoded twice."""
     task = task_of(recipe)
     with patch.object(micro_batches, "free_memory", lambda device: 0):
         batches = MicroBatches(task, MICRO_BATCH, torch.device("cpu"))
@@ -134,7 +135,7 @@ def by_micro_batches(recipe: str) -> Found:
 
 
 def _errors(found: Sequence[Found], whole: Found) -> tuple[float, float]:
-    """Return the largest differences of the loss and of a gradient, on any rank."""
+    """Return the largest relative differences of the loss and of a gradient from one pass, over all ranks."""
     losses = max(abs(own.loss - whole.loss) / abs(whole.loss) for own in found)
     return losses, max(difference(own.gradients, whole.gradients) for own in found)
 
@@ -145,7 +146,7 @@ def _shown(error: float) -> str:
 
 @click.command()
 def main() -> None:
-    """Print the table."""
+    """Print the table of docs/scale.md."""
     torch.set_num_threads(1)
     recipes = REGISTRY.names("recipe")
     steps = [(recipe, normed) for recipe in recipes for normed in (False, True) if not (normed and recipe in NO_NORMS)]

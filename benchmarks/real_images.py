@@ -1,9 +1,9 @@
 """The whole pipeline on photographs: `python -m benchmarks.real_images clothing|cifar10 FOLDER [--set key=value]`.
 
-FOLDER holds clothing.zip, or train.zip and test.zip of CIFAR-10 as JPEG files in class folders; of the latter 10,000
-training images (the first 1,000 of each class) are used. The project is copied to a temporary folder, run there with
-dvc, and its verdicts are printed. Accuracies are on the data's own test split; settings were chosen on its validation
-split.
+FOLDER contains clothing.zip, or train.zip and test.zip of CIFAR-10 as JPEG files in class folders, of which 10,000
+training images (the first 1,000 of each class) are used. The project is copied to a temporary folder and run there with
+dvc, and the reports of its stages are printed. Accuracies are measured on the test split of the data; settings were
+chosen on the validation split.
 """
 
 import json
@@ -75,9 +75,9 @@ def prepare(data: str, folder: Path, project: Path, overrides: tuple[str, ...]) 
 @click.command()
 @click.argument("data", type=click.Choice(["clothing", "cifar10"]))
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
-@click.option("--set", "overrides", multiple=True, help="A value of params.yaml, such as pretrain.epochs=5.")
+@click.option("--set", "overrides", multiple=True, help="Value for params.yaml, such as pretrain.epochs=5.")
 def main(data: str, folder: Path, overrides: tuple[str, ...]) -> None:
-    """Run the pipeline on DATA (clothing or cifar10), whose zip files lie in FOLDER."""
+    """Run the pipeline on DATA (clothing or cifar10); FOLDER contains its zip files."""
     with tempfile.TemporaryDirectory() as temporary:
         project = Path(temporary) / "project"
         prepare(data, folder, project, overrides)

@@ -1,4 +1,4 @@
-"""docs/recipes.md: its text is written by hand, its tables and pictures are made from rows of benchmarks.recipes."""
+"""The tables and pictures of docs/recipes.md, made from rows of `benchmarks.recipes`; its text is handwritten."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -38,13 +38,13 @@ def write_page(
     """Fill in the tables between the marks `<!-- name -->` and `<!-- end -->` of a page, and draw its pictures.
 
     Args:
-        page: The path of the page; if there is none yet, one is made of nothing but marks.
-        usual: Images -> rows, with random encoders.
-        sizes: Size of batches -> rows.
-        more: Images -> rows with more steps.
+        page: Path of the page; if it does not exist, a page that consists only of marks is created.
+        usual: Set of images -> rows of the usual budget, including random encoders.
+        sizes: Batch size -> rows.
+        more: Set of images -> rows of runs with more steps.
 
     Raises:
-        SystemExit: The page has no mark for a table.
+        SystemExit: The page has no marks for a table.
     """
     tables = {}
     for data, rows in usual.items():
@@ -65,12 +65,12 @@ def write_page(
         block = f"<!-- {name} -->\n{table}\n<!-- end -->"
         text, found = re.subn(rf"(?s)<!-- {name} -->\n.*?<!-- end -->", lambda _, block=block: block, text)
         if not found:
-            raise SystemExit(f"{page}: add the marks <!-- {name} --> and <!-- end -->, between which its table goes")
+            raise SystemExit(f"{page} has no place for a table: add the marks <!-- {name} --> and <!-- end -->")
     page.write_text(text, encoding="utf-8")
 
 
 def _draw(rows: Sequence[Row], path: Path) -> None:
-    """Accuracies with their intervals above, alignment and uniformity below."""
+    """Draw accuracies with their bounds above, and uniformity over alignment below."""
     figure = Figure(figsize=(7, 8), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=[2, 1])
     of = by_recipe(rows)
@@ -97,7 +97,7 @@ def _draw(rows: Sequence[Row], path: Path) -> None:
 
 
 def _draw_batches(sizes: Mapping[int, Sequence[Row]], path: Path) -> None:
-    """From the accuracy in the largest batches to that in the smallest."""
+    """Draw an arrow for each recipe, from its accuracy with the largest batches to that with the smallest."""
     most, least = max(sizes), min(sizes)
     large, small = ({row["recipe"]: row for row in sizes[size] if row["seed"] == 0} for size in (most, least))
     names = [

@@ -1,4 +1,4 @@
-"""Rows of benchmarks.recipes as tables in Markdown."""
+"""Markdown tables of the rows of `benchmarks.recipes`."""
 
 import math
 from collections import Counter
@@ -29,13 +29,14 @@ __all__ = [
 
 RANDOM = "random encoder"
 ENDS = ("refused", "ended")
-"""Of a run that did not come to its end: refused for its parameters, or ended with what was seen, as a collapse."""
+"""Keys of a run that did not finish, with the message as value: its parameters were refused, or it ended early, for
+example because of a collapse."""
 FAMILIES = ("contrastive", "non-contrastive", "clustering", "pretext task")
 
 
 @cache
 def family(recipe: str) -> str:
-    """Which of the families a recipe belongs to, by what it is made of."""
+    """Return the family of a recipe, which follows from its parts."""
     parts = load_registry().build("recipe", Choice(name=recipe))
     if "loss" not in parts:
         return "pretext task"
@@ -45,17 +46,20 @@ def family(recipe: str) -> str:
 
 
 def random_of(recipe: str) -> str:
-    """The name of the rows of random encoders that a recipe is held against."""
+    """Return the name of the rows of the random encoders that a recipe is compared with."""
     return f"{RANDOM}, {recipe}" if recipe in BACKBONES else RANDOM
 
 
 def judged(recipe: str) -> Literal["knn", "layer"]:
-    """By which accuracy: of neighbours where embeddings are compared in training, else of a probe at the best layer."""
+    """Return the accuracy that a recipe is judged by: kNN, or for pretext tasks a probe at the best layer (`layer`)."""
     return "layer" if not recipe.startswith(RANDOM) and family(recipe) == "pretext task" else "knn"
 
 
 def by_recipe(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows of each recipe that ran to its end: by kNN those judged by it, by their probe pretext tasks, then random."""
+    """Return the rows of runs that finished, by recipe.
+
+    Recipes judged by kNN come first, then pretext tasks, then random encoders; within these, the most accurate first.
+    """
     found: dict[str, list[Row]] = {}
     for row in rows:
         if not any(end in row for end in ENDS):
@@ -69,29 +73,29 @@ def by_recipe(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def mean(rows: Sequence[Row], key: str) -> float:
-    """Over the seeds of which it was measured; NaN where of none."""
+    """Return the mean over the seeds that have a measurement; NaN if none has."""
     values = [row[key] for row in rows if key in row]
     return float(sum(values) / len(values)) if values else math.nan
 
 
 def bounds(rows: Sequence[Row], key: str) -> tuple[float, float]:
-    """The least and the largest of the seeds' 95% intervals."""
+    """Return the lowest and the highest bound of the seeds' 95% intervals."""
     return min(row[f"{key}_low"] for row in rows), max(row[f"{key}_high"] for row in rows)
 
 
 def above(own: Sequence[Row], base: Sequence[Row], key: str) -> int:
-    """Of how many seeds the interval lies above those of all random encoders."""
+    """Return the number of seeds whose interval lies above those of all random encoders."""
     return sum(row[f"{key}_low"] > bounds(base, key)[1] for row in own)
 
 
 def above_start(own: Sequence[Row], base: Sequence[Row], key: str) -> int:
-    """Of how many seeds the interval lies above that of the random encoder with the same seed: what it started as."""
+    """Return the number of seeds whose interval lies above that of the random encoder of the same seed, their start."""
     starts = {row["seed"]: row[f"{key}_high"] for row in base}
     return sum(row[f"{key}_low"] > starts.get(row["seed"], math.inf) for row in own)
 
 
 def not_above(rows: Sequence[Row]) -> list[str]:
-    """Recipes of which some seed is not above the random encoders beside them, or did not run to its end."""
+    """Return the recipes with a seed that is not above their random encoders, or whose run did not finish."""
     of, seeds = by_recipe(rows), Counter(row["recipe"] for row in rows)
 
     def falls_short(name: str) -> bool:
@@ -101,12 +105,12 @@ def not_above(rows: Sequence[Row]) -> list[str]:
 
 
 def accuracies(rows: Sequence[Row]) -> str:
-    """A line for each recipe: accuracies, and of how many seeds they are above random encoders.
+    """Return a table of the accuracies of each recipe, and of the number of seeds that are above random encoders.
 
-    Seeds whose run ended early count among all, and are listed below the table.
+    Seeds whose run did not finish are included in the total number, and are listed below the table.
 
     Args:
-        rows: Rows of one set of images and one size of batches.
+        rows: Rows of one set of images and one batch size.
     """
     of = by_recipe(rows)
     seeds = Counter(row["recipe"] for row in rows)
@@ -133,7 +137,7 @@ def accuracies(rows: Sequence[Row]) -> str:
 
 
 def figures(rows: Sequence[Row]) -> str:
-    """A line for each recipe: how embeddings spread and cluster, what training costs."""
+    """Return a table of how the embeddings of each recipe spread and cluster, and of the cost of its training."""
     columns: list[tuple[str, str, Callable[[float], str]]] = [
         ("effective rank", "effective_rank", "{:.1f}".format),
         ("alignment", "alignment", "{:.2f}".format),
@@ -155,10 +159,10 @@ def figures(rows: Sequence[Row]) -> str:
 
 
 def batches(sizes: dict[int, Sequence[Row]]) -> str:
-    """A line for each recipe: the accuracy by which it is judged and its effective rank, by size of batch, of one seed.
+    """Return a table of the accuracy and the effective rank of each recipe by batch size, for seed 0.
 
     Args:
-        sizes: Size of a batch -> rows.
+        sizes: Batch size -> rows.
     """
     sizes = {size: [row for row in rows if row["seed"] == 0] for size, rows in sizes.items()}
     of = {size: {row["recipe"]: row for row in rows} for size, rows in sizes.items()}
@@ -186,17 +190,17 @@ def batches(sizes: dict[int, Sequence[Row]]) -> str:
 
 
 def longer(usual: Sequence[Row], more: Sequence[Row]) -> str:
-    """A line for each recipe that some seed of is not above random encoders: what becomes of it in more steps.
+    """Return a table of the recipes with a seed that is not above random encoders, before and after more steps.
 
     Args:
-        usual: Rows of the usual runs, with random encoders among them.
-        more: Rows of the same images, with more steps.
+        usual: Rows of the usual runs, including random encoders.
+        more: Rows of runs with more steps on the same images.
     """
     before, after = by_recipe(usual), by_recipe(more)
     seeds, more_seeds = (Counter(row["recipe"] for row in rows) for rows in (usual, more))
     names = [name for name in dict.fromkeys([*after, *more_seeds]) if name in not_above(usual)]
     budget = "{epochs} epochs in batches of {batch_size}".format_map(more[0])
-    against = ["random, at most", "seeds above", "above start"]
+    against = ["random, highest bound", "seeds above", "above start"]
     lines = [["recipe", "judged by", "accuracy", "seeds above", budget, "bounds", *against]]
     for name in names:
         key, base = judged(name), before[random_of(name)]
@@ -219,7 +223,7 @@ def longer(usual: Sequence[Row], more: Sequence[Row]) -> str:
 
 
 def ends(rows: Sequence[Row]) -> str:
-    """A line for each run that ended with a message."""
+    """Return a list of the runs that did not finish, with their messages."""
     return "\n".join(
         f"- `{row['recipe']}`, batches of {row['batch_size']}, seed {row['seed']}, {end}: {' '.join(row[end].split())}"
         for row in rows

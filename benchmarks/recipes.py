@@ -1,18 +1,18 @@
-"""Every recipe side by side: `python -m benchmarks.recipes FOLDER` makes the tables and pictures of docs/recipes.md.
+"""Recipes side by side: `python -m benchmarks.recipes FOLDER` makes the tables and pictures of docs/recipes.md.
 
-FOLDER holds cifar10/ and clothing/ as benchmarks.real_images has them. Each recipe learns from the same images, with
-the same backbone where it can, views and number of images seen, and its exported file is judged on the test images,
-beside encoders of as many seeds that are random but for calibrated batch norms. Each run is a line of
-docs/recipes.jsonl, and one that is there already is not run again; several of these can run at a time, with other rows
-and a page elsewhere.
+FOLDER contains cifar10/ and clothing/, as described in benchmarks.real_images. Recipes that need captions, clips or a
+teacher are left out. All others learn from the same images, with the same backbone where possible, the same views and
+the same number of images seen. The exported files are judged on the test images, and compared with random encoders with
+calibrated batch norms, with the same number of seeds. Each run is a line of docs/recipes.jsonl; runs that already have
+a line are not repeated. Several processes can run at the same time if each has its own `--rows` and `--page`.
 
-Small batches take more steps for as many images; the learning rate falls with the root of their size, as suits AdamW.
-Recipes that are not above the random encoder with all seeds are run with more steps as well: of CIFAR-10 in smaller
-batches, of clothing over more epochs.
+Small batches take more steps for the same number of images; the learning rate is proportional to the square root of the
+batch size, as suits AdamW. Recipes that are not above the random encoders with every seed also run with more steps: on
+CIFAR-10 in smaller batches, on clothing for more epochs.
 
-What is measured of `pretrain`: images seen a second of processor time of the whole stage, its start and its graph
-included, with one thread, so that other programs disturb it little; and its peak memory, that of the libraries
-included. Layers are compared for recipes without an embedding of their own to compare, those of pretext tasks.
+Two figures of the stage `pretrain` are measured: images seen per second of processor time of the whole stage, including
+its start and the export of its graph, with one thread, so that other programs hardly affect it; and its peak memory,
+including the libraries. For pretext tasks, which do not compare embeddings, the best layer is determined as well.
 """
 
 import json
@@ -45,7 +45,13 @@ RECIPES = [name for name in load_registry().names("recipe") if name not in (*REA
 
 
 class Budget(NamedTuple):
-    """What a recipe is given, and how often."""
+    """Training budget of a recipe.
+
+    Attributes:
+        epochs: Number of epochs.
+        batch_size: Number of images per step.
+        seeds: Number of seeds.
+    """
 
     epochs: int
     batch_size: int
@@ -53,17 +59,17 @@ class Budget(NamedTuple):
 
 
 USUAL = {"cifar10": Budget(5, 256, 3), "clothing": Budget(20, 128, 3)}
-"""165 and 460 steps; few images in large batches would be fewer."""
+"""165 and 460 steps; the few images of clothing would give fewer steps in larger batches."""
 BATCHES = {size: Budget(USUAL["cifar10"].epochs, size, 1) for size in (512, 256, 32)}
-"""Of CIFAR-10."""
+"""Batch size -> budget on CIFAR-10."""
 LONGER = {"cifar10": Budget(5, 32, 3), "clothing": Budget(60, 128, 1)}
-"""1,325 and 1,380 steps, for what is not above a random encoder after the usual ones: of the same images of CIFAR-10 in
-smaller batches, of the few of clothing by seeing each more often."""
+"""1,325 and 1,380 steps, for recipes that are not above the random encoders after the usual budget: on CIFAR-10 by
+smaller batches of the same images, on the few images of clothing by more epochs."""
 OWN: dict[str, dict[str, Any]] = {
     **{name: {"backbone": backbone} for name, backbone in BACKBONES.items()},
     "flip": {"pretext_task": {"view": "upright"}},
 }
-"""Recipe -> what of `pretrain` it has to have otherwise than the others."""
+"""Recipe -> values of `pretrain` that it needs instead of the usual ones."""
 
 
 def trained(project: Path, store: Path, recipe: str, seed: int, epochs: int, on_collapse: str = "stop") -> Row:
@@ -88,7 +94,7 @@ def trained(project: Path, store: Path, recipe: str, seed: int, epochs: int, on_
 
 
 def random(project: Path, store: Path, seed: int) -> Row:
-    """An encoder with random weights, to the measure of the one that was trained last."""
+    """Judge an encoder with random weights, with the architecture of the encoder that was trained last."""
     registry, pool = load_registry(), open_split(store, "train")
     _, card = load_encoder(registry, project / PRETRAIN)
 
@@ -110,7 +116,15 @@ def missing(known: Sequence[Row], recipes: Sequence[str], seeds: int, beside: bo
 def measure(
     folder: Path, data: str, budget: Budget, wanted: Sequence[tuple[str, int]], keep: Callable[[Row], None]
 ) -> None:
-    """Train recipes with their seeds on the images in a folder, and keep a row of each as soon as it is there."""
+    """Train recipes on the images in a folder, and pass each row to `keep` as soon as it is complete.
+
+    Args:
+        folder: Folder of the sets of images.
+        data: Set of images.
+        budget: Epochs and batch size of all runs.
+        wanted: Recipe, or name of a random encoder, and seed of each run.
+        keep: Function that stores a row.
+    """
     epochs, batch, _ = budget
     if not wanted:
         return
@@ -132,7 +146,7 @@ def measure(
             try:
                 if recipe.startswith(RANDOM):
                     like = recipe.removeprefix(RANDOM).removeprefix(", ") or "simclr"
-                    if last is None or random_of(last) != recipe:  # all the rest was there already, or ended
+                    if last is None or random_of(last) != recipe:  # its recipe needed no run, or its run did not finish
                         trained(project, store, like, seed, epochs, on_collapse="warn")
                         last = like
                     found = random(project, store, seed)
@@ -147,7 +161,7 @@ def measure(
 
 
 def given(rows: Sequence[Row], data: str, budget: Budget) -> list[Row]:
-    """Those of these images and this budget."""
+    """Return the rows of a set of images and a budget."""
     return [row for row in rows if (row["data"], row["epochs"], row["batch_size"]) == (data, *budget[:2])]
 
 
@@ -155,11 +169,11 @@ def given(rows: Sequence[Row], data: str, budget: Budget) -> list[Row]:
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
 @click.option("--rows", "kept", type=click.Path(path_type=Path), default=ROOT / "docs" / "recipes.jsonl")
 @click.option("--page", type=click.Path(path_type=Path), default=ROOT / "docs" / "recipes.md")
-@click.option("--data", type=click.Choice(list(USUAL)), help="These images alone.")
-@click.option("--batch-size", type=int, help="This size alone.")
-@click.option("--epochs", type=int, help="So many alone.")
-@click.option("--seeds", type=int, help="At most so many.")
-@click.option("--recipe", "only", multiple=True, type=click.Choice(RECIPES), help="These alone.")
+@click.option("--data", type=click.Choice(list(USUAL)), help="Set of images; all sets by default.")
+@click.option("--batch-size", type=int, help="Batch size; all by default.")
+@click.option("--epochs", type=int, help="Number of epochs; all by default.")
+@click.option("--seeds", type=int, help="Largest number of seeds.")
+@click.option("--recipe", "only", multiple=True, type=click.Choice(RECIPES), help="Recipe; all by default.")
 def main(
     folder: Path,
     kept: Path,
@@ -170,14 +184,14 @@ def main(
     seeds: int | None,
     only: Sequence[str],
 ) -> None:
-    """Run what is missing in the rows, on the images in FOLDER, and bring the page up to date."""
+    """Make the runs that have no row yet, on the images in FOLDER, and update the page."""
     runs = [
         (name, budget)
         for name, budget in [*USUAL.items(), *(("cifar10", budget) for budget in BATCHES.values()), *LONGER.items()]
         if data in (None, name) and epochs in (None, budget.epochs) and batch_size in (None, budget.batch_size)
     ]
     if not runs:
-        raise click.UsageError("there is no such budget of --data, --epochs and --batch-size")
+        raise click.UsageError("no such budget: no run has these values of --data, --epochs and --batch-size")
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
 
     def keep(row: Row) -> None:

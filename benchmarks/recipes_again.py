@@ -1,9 +1,9 @@
-"""Recipes trained again, against their rows in docs/recipes.jsonl: `python -m benchmarks.recipes_again FOLDER`.
+"""Train recipes again, and compare them with docs/recipes.jsonl: `python -m benchmarks.recipes_again FOLDER`.
 
-FOLDER holds train.zip and test.zip of CIFAR-10, and is called cifar10, as benchmarks.recipes has it. Eight recipes of
-all families train with the usual budget, and their accuracies are held against those that were recorded for the same
-seeds: what is faster now must not have lost any. A recipe's own interval is a point to either side; the mean over the
-recipes is what is judged.
+FOLDER is named cifar10, and contains train.zip and test.zip of CIFAR-10, as benchmarks.recipes requires. Eight recipes
+of all families train with the usual budget, and their accuracies are compared with those recorded for the same seeds:
+changes for speed must not cost accuracy. The interval of a single recipe extends one point to either side, so the mean
+over the recipes is what counts.
 
 Each line of the output is a JSON object.
 """
@@ -23,14 +23,15 @@ from benchmarks.recipe_tables import ENDS, judged
 from benchmarks.recipes import RECIPES, USUAL, given
 
 CHOSEN = ("simclr", "emp", "mocov2", "byol", "barlow_twins", "swav", "rotation", "mae")
-"""Two that compare with the batch, one with a queue, two without negatives, one of prototypes, two pretext tasks."""
+"""Two recipes with negatives from the batch, one with a queue, two without negatives, one with prototypes, and two
+pretext tasks."""
 
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--seeds", default=1, show_default=True, help="Number of seeds.")
 @click.option("--recipe", "names", multiple=True, type=click.Choice(RECIPES), default=CHOSEN, show_default=True)
-@click.option("--rows", type=click.Path(path_type=Path), help="Runs are kept here, and not run again.")
+@click.option("--rows", type=click.Path(path_type=Path), help="File that keeps the rows; runs in it are not repeated.")
 def main(folder: Path, seeds: int, names: Sequence[str], rows: Path | None) -> None:
     """Print the differences of accuracies, and their mean."""
     before = recorded(ROOT / "docs" / "recipes.jsonl")
@@ -56,7 +57,7 @@ def main(folder: Path, seeds: int, names: Sequence[str], rows: Path | None) -> N
 
 
 def recorded(path: Path) -> dict[tuple[str, int], Row]:
-    """Recipe and seed -> the row of the usual budget."""
+    """Return the row of the usual budget for each recipe and seed."""
     rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
     return {(row["recipe"], row["seed"]): row for row in given(list(rows), "cifar10", USUAL["cifar10"])}
 

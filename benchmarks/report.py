@@ -1,7 +1,7 @@
-"""docs/benchmarks.md: what was measured beside what was asked for, written from the lines that benchmarks printed.
+"""Write docs/benchmarks.md, which compares measurements with goals, from the lines that benchmarks printed.
 
-The lines are kept in docs/benchmarks.jsonl, one row for the last run of each benchmark, so that one of them can be run
-again alone. What is compared, and with which goal, stands in `benchmarks.table`.
+The lines are stored in docs/benchmarks.jsonl, in one row for the last run of each benchmark, so each benchmark can be
+repeated alone. `benchmarks.table` states what is compared, and the goals.
 """
 
 import json
@@ -16,20 +16,20 @@ __all__ = ["Benchmark", "Figure", "Row", "read_rows", "replace_row", "write_page
 
 Row = dict[str, Any]
 """A run: `benchmark`, `command`, `date`, `commit`, `machine`, `seconds`, `lines` (JSON objects as they were printed),
-and `ended`, where it did not come to its end: why."""
+and, if it did not finish, `ended`: the reason."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A number among the lines of a benchmark, and its goal.
+    """A number in the lines of a benchmark, and its goal.
 
     Attributes:
-        what: The name of the figure: what is compared with what.
-        where: Keys and values by which its line is told from others.
-        key: The key of the number in that line; dots lead into objects.
-        goal: The sign and the bound, such as ("≥", 1.4); None: it is shown for itself.
-        missed: The reason, where the goal is missed: what profiling has found. It is shown only then.
-        spread: The key of the numbers between which repetitions lie, if the line has them.
+        what: Name of the figure, which states what is compared with what.
+        where: Keys and values that identify its line.
+        key: Key of the number in that line; dots lead into objects.
+        goal: Sign and bound, such as ("≥", 1.4); None for a figure without a goal.
+        missed: Reason why the goal is missed, according to profiling; shown only if it is missed.
+        spread: Key of the numbers that bound the repetitions, if the line has them.
     """
 
     what: str
@@ -40,18 +40,18 @@ class Figure:
     spread: str = "quartiles"
 
     def line(self, lines: Sequence[Row]) -> Row | None:
-        """Return the line that has the number, or would have it; None: there is none."""
+        """Return the line for this number, even if the number is missing in it; None if there is no such line."""
         return next((line for line in lines if all(line.get(key) == at for key, at in self.where.items())), None)
 
     def value(self, lines: Sequence[Row]) -> float | None:
-        """Return the number; None: it was not measured."""
+        """Return the number; None if it was not measured."""
         found: Any = self.line(lines)
         for part in self.key.split("."):
             found = found.get(part) if isinstance(found, dict) else None
         return None if found is None else float(found)
 
     def met(self, value: float) -> bool:
-        """Say whether a value reaches the goal, if there is one."""
+        """Return whether a value reaches the goal; True if there is no goal."""
         if self.goal is None:
             return True
         sign, bound = self.goal
@@ -60,18 +60,19 @@ class Figure:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A command that prints JSON lines, and what is read from them.
+    """A command that prints JSON lines, and the figures that are read from them.
 
     Attributes:
-        name: A short name.
-        words: The module after `python -m`, and its options.
-        about: A sentence: what is compared, and how.
-        minutes: What it takes on two idle cores, about.
-        figures: The numbers of the page.
+        name: Short, unique name.
+        words: Module after `python -m`, and its options.
+        about: Description of what is compared, and how.
+        minutes: Approximate time on two idle cores, min.
+        figures: Numbers of the page.
         long: Whether it belongs to `make bench-long`.
         threads: Number of threads of torch and of libraries for arrays.
-        data: The folder or file in DATA that it needs, such as cifar10; its path follows `words`. "" if it needs none.
-        archive: The file in DATA that it takes, where DATA is given, in place of bundled images; it follows, too.
+        data: Folder or file in DATA that it needs, such as cifar10; its path follows `words`. "" if it needs none.
+        archive: File in DATA that replaces the bundled images if DATA is named; its path comes last. "" if there is
+            none.
     """
 
     name: str
@@ -85,24 +86,24 @@ class Benchmark:
     archive: str = ""
 
     def arguments(self, data: str | None) -> list[str]:
-        """Return the module and its options, with what it takes of a folder of images."""
+        """Return the module and its options, with the paths that it needs in the folder of images."""
         own = [f"{data}/{part}" for part in (self.data, self.archive) if part] if data is not None else []
         return [*self.words, *own]
 
     def command(self, with_data: bool) -> str:
-        """Return the command line, in which $DATA stands for the folder of images."""
+        """Return the command line, with $DATA for the folder of images."""
         words = self.arguments("$DATA" if with_data else None)
         return " ".join([f"OMP_NUM_THREADS={self.threads}", "python", "-m", *words])
 
 
 def read_rows(path: Path) -> dict[str, Row]:
-    """Return the last run of each benchmark, by its name."""
+    """Return the last run of each benchmark, by name."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return {row["benchmark"]: row for row in map(json.loads, lines)}
 
 
 def replace_row(path: Path, row: Row) -> bool:
-    """Put a run in place of the one before; return False where that came to its end, and this one did not."""
+    """Replace the previous run of a benchmark; keep it and return False if only the previous run finished."""
     rows = read_rows(path)
     before = rows.get(row["benchmark"])
     if before is not None and "ended" in row and "ended" not in before:
@@ -152,12 +153,12 @@ class _Page:
 
 
 def write_page(path: Path, benchmarks: Sequence[Benchmark], rows: Mapping[str, Row]) -> tuple[int, int]:
-    """Write the page; return how many goals were met, and of how many.
+    """Write the page; return the number of goals that were met, and the number of all goals of measured benchmarks.
 
     Args:
-        path: The path of the page.
-        benchmarks: The table of benchmarks.
-        rows: The last run of each, by its name.
+        path: Path of the page.
+        benchmarks: Table of benchmarks.
+        rows: Name of a benchmark -> its last run.
     """
     page = _Page()
     for title, long in (("Ratios: `make bench`", False), ("Races and seeds: `make bench-long`", True)):
