@@ -1,12 +1,13 @@
 """Progressive resolution against full size throughout: `python -m benchmarks.resolution speed` and `... knn FOLDER`.
 
-`speed` trains a ResNet-18 on random images, whole steps with their views: as many at each size as the schedule has of
-20, against 20 of full size, in turns. The areas predict a speed-up; the target is a ratio to it of at least 0.9.
+`speed` trains a ResNet-18 on random images, in whole steps that include making the views: 20 steps with the sizes of
+the schedule, against 20 steps at full size, in turns. The areas of the views predict a speed-up; the target is at least
+0.9 of it.
 
-`knn` trains on the photographs of clothing or CIFAR-10 (FOLDER as benchmarks.real_images has it), for each seed once
-at full size and once by the schedule, with the same seed and number of epochs. The exported files are judged by nearest
-neighbours on the test images. The interval is that of the paired difference, percentiles over resamples of the images,
-each with the mean over the seeds; the target is a lower end of at least -0.5 points.
+`knn` trains on the photographs of clothing or CIFAR-10 (FOLDER as described in benchmarks.real_images), for each seed
+once at full size and once by the schedule, with the same number of epochs. The exported files are judged by kNN on the
+test images. The interval is that of the paired difference: percentiles over resamples of the images, of the mean over
+seeds. The target is a lower bound of at least -0.5 points.
 
 Each line of the output is a JSON object.
 """
@@ -48,18 +49,18 @@ from ssl_pipeline_stages.paths import EXPORT, STORE
 
 SCHEDULE, FULL = [[0, 0.5], [0.6, 0.75], [0.85, 1.0]], [[0, 1.0]]
 STEPS = 20
-"""The fewest of which the schedule's shares are whole numbers."""
+"""Smallest number of steps for which the sizes of the schedule change at whole steps."""
 SPEED_TARGET, KNN_TARGET = 0.9, -0.005
 RESAMPLES = 10_000
 PHOTO_SIDE = 64
-"""px from which on a network reduces images early, as for ImageNet."""
+"""Smallest side of images, px, for which networks have the stem for ImageNet, which reduces images early."""
 
 
 class Training:
-    """Steps of training on random images: any number of them, from any schedule of sizes.
+    """Training on random images, with any schedule of sizes.
 
     Args:
-        side: Side of the views, px; canvases are an eighth larger.
+        side: Side of the largest views, px; canvases are an eighth larger.
         batch: Number of images per step.
     """
 
@@ -86,11 +87,11 @@ class Training:
         return ViewSizes.of(self.task, self.policies, config, STEPS)
 
     def areas(self, sizes: ViewSizes) -> float:
-        """The area of all views of the steps, px."""
+        """Return the sum of the areas of a view over all steps, in pixels."""
         return float(sum(sizes.at(step)["global"].size ** 2 for step in range(STEPS)))
 
     def go(self, sizes: ViewSizes) -> None:
-        """Take all steps."""
+        """Take STEPS steps."""
         for number in range(STEPS):
             images = torch.from_numpy(self.pool.images(np.arange(len(self.pool)))).to(self.device)
             views = inputs(self.task, sizes.at(number), images, self.pool.ids, 0, number, self.pool.spec)
@@ -109,11 +110,11 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--side", "sides", multiple=True, type=int, default=(32, 96, 224), show_default=True, help="px")
+@click.option("--side", "sides", multiple=True, type=int, default=(32, 96, 224), show_default=True, help="Side, px.")
 @click.option("--batch", default=64, show_default=True, help="Number of images per step.")
 @click.option("--rounds", default=5, show_default=True, help="Number of rounds, at least 2.")
 def speed(sides: tuple[int, ...], batch: int, rounds: int) -> None:
-    """Measure how much faster whole steps are, against what the areas of the views predict."""
+    """Measure how much faster whole steps are, relative to the speed-up that the areas of the views predict."""
     tell({"machine": machine(), "threads": torch.get_num_threads(), "device": best_device().type})
     for side in sides:
         training = Training(side, batch)
@@ -133,9 +134,9 @@ def speed(sides: tuple[int, ...], batch: int, rounds: int) -> None:
 @click.option("--seeds", default=3, show_default=True, help="Number of seeds.")
 @click.option("--side", default=64, show_default=True, help="Side of the views, px.")
 @click.option("--epochs", default=30, show_default=True)
-@click.option("--set", "overrides", multiple=True, help="A value of params.yaml, such as pretrain.batch_size=128.")
+@click.option("--set", "overrides", multiple=True, help="Value for params.yaml, such as pretrain.batch_size=128.")
 def compare(folder: Path, data: str, seeds: int, side: int, epochs: int, overrides: tuple[str, ...]) -> None:
-    """Compare the accuracy of nearest neighbours on the test images of FOLDER."""
+    """Compare kNN accuracies on the test images in FOLDER."""
     tell({"machine": machine(), "threads": torch.get_num_threads(), "data": data, "side": side, "epochs": epochs})
     with tempfile.TemporaryDirectory() as scratch:
         project = Path(scratch)
@@ -153,7 +154,7 @@ def compare(folder: Path, data: str, seeds: int, side: int, epochs: int, overrid
 
 
 def judged(project: Path, seed: int, schedule: list[list[float]]) -> npt.NDArray[np.float64]:
-    """Train and export with a seed; return 1 for each test image whose neighbours give it its class, 0 for others."""
+    """Train and export; return 1 for each test image that kNN classifies correctly, and 0 for the others: (images,)."""
     change(project, pretrain={"seed": seed, "resolution": schedule})
     for name in ("pretrain", "export"):
         stage(project, name, torch.get_num_threads())
@@ -167,8 +168,13 @@ def judged(project: Path, seed: int, schedule: list[list[float]]) -> npt.NDArray
 
 
 def difference(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """The difference of accuracies (seeds, images), paired by image and seed, with its 95% interval."""
-    paired = (ours - theirs).mean(axis=0)  # (images,): of each image over the seeds
+    """Return the difference of accuracies, paired by image and seed, with its 95% interval.
+
+    Args:
+        ours: 1 for each correctly classified image, 0 for the others: (seeds, images).
+        theirs: The same for the other side.
+    """
+    paired = (ours - theirs).mean(axis=0)  # (images,): means over the seeds
     drawn = np.random.default_rng(0).multinomial(len(paired), np.full(len(paired), 1 / len(paired)), size=RESAMPLES)
     low, high = np.percentile(drawn @ paired / len(paired), [2.5, 97.5])
     return {

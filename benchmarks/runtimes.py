@@ -1,10 +1,10 @@
-"""Shipped graphs by OpenVINO, beside onnxruntime: `python -m benchmarks.runtimes [BUNDLE]`.
+"""Shipped graphs in OpenVINO, compared with onnxruntime: `python -m benchmarks.runtimes [BUNDLE]`.
 
 Without BUNDLE, the graphs are those that the stages write in float32 (backbone, backbone_core, backbone_maps and
-linear_probe), of a ResNet-18 at 96 px and of a ViT-Tiny at 64 px with random weights. Each graph gets the golden
-inputs of a bundle: batches of one and of several images, of several sizes. A line of JSON for each graph has the
+linear_probe), for a ResNet-18 at 96 px and a ViT-Tiny at 64 px with random weights. Each graph receives the golden
+inputs of a bundle: batches of one and of several images, in several sizes. A line of JSON for each graph states the
 largest difference of an output, in units of the largest component of its row, and the operators that OpenVINO does not
-have. OpenVINO computes in float32 on the CPU; by itself it would take bfloat16 where the processor has it.
+support. OpenVINO computes in float32 on the CPU; by default, it would use bfloat16 if the processor supports it.
 """
 
 import json
@@ -37,7 +37,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def write(folder: Path, name: str, side: int) -> None:
-    """Write the graphs of a network with random weights."""
+    """Write the graphs of a network with random weights, for images of `side` px."""
     choice = Choice(name=name)
     encoder = build_encoder(load_registry(), choice, HALF, HALF, 0, side).eval()
     card = describe(encoder, choice, side)
@@ -50,7 +50,7 @@ def write(folder: Path, name: str, side: int) -> None:
 
 
 def beside(core: Any, path: Path) -> dict[str, Any]:
-    """Run a graph by OpenVINO on its golden inputs; return how far the outputs are from onnxruntime's."""
+    """Run a graph in OpenVINO on its golden inputs; return the largest difference from the outputs of onnxruntime."""
     golden = golden_of(path)
     try:
         model = core.read_model(path)
@@ -68,7 +68,7 @@ def beside(core: Any, path: Path) -> dict[str, Any]:
 
 
 def graphs(folder: Path, bundle: Path | None) -> Iterator[tuple[str, Path]]:
-    """Return networks and their graphs in float32."""
+    """Yield the name of a network and the path of a float32 graph, for all graphs of the bundle or of NETWORKS."""
     if bundle is None:
         for number, (name, side) in enumerate(NETWORKS.items()):
             own = folder / str(number)
@@ -84,7 +84,7 @@ def graphs(folder: Path, bundle: Path | None) -> Iterator[tuple[str, Path]]:
 @click.command(help=__doc__)
 @click.argument("bundle", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 def main(bundle: Path | None) -> None:
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # openvino does without it, and reports nothing
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # openvino works without it, and sends no reports
     import openvino
 
     torch.set_num_threads(1)

@@ -1,13 +1,14 @@
 """The service of examples/serve over loopback: `python -m benchmarks.serve ARCHIVE [--requests N]`.
 
-The service embeds photographs of the archive by an untrained ResNet-8 of 64 px, with one thread and one process that
-decodes; the clients run beside it, on the same cores. Three lines of JSON:
+The service embeds photographs of the archive with an untrained ResNet-8 at 64 px, with one thread and one decoding
+process; the clients run on the same cores. Three lines of JSON are printed:
 
-    speed     images per second of eight clients at a time, and the p95 of one client, to a loop in one process that
-              decodes each photograph by Pillow and runs the bare session on it; in turns
-    hostile   1,000 damaged photographs and files of other formats, half of them in forms whose names and charsets are
-              hostile, too, from eight clients at a time: how many answers had which status
-    memory    MiB that the service and its processes hold after a tenth of the requests, and after all of them
+    speed     images per second of eight concurrent clients, and the 95th percentile of the latency of one client,
+              relative to a loop in one process that decodes each photograph with Pillow and runs the bare session on
+              it; in turns
+    hostile   number of responses by status for 1,000 damaged photographs and files of other formats, from eight
+              concurrent clients; half of the files are in forms whose file names and charsets are hostile, too
+    memory    memory of the service and its processes, MiB, after each tenth of the requests
 """
 
 import contextlib
@@ -43,12 +44,12 @@ CLIENTS, ROUNDS, EACH = 8, 5, 200
 HOSTILE = 1000
 CHARSETS = ("utf-7", "undefined", "utf-16", "idna", "hex", "none such")
 Body = bytes | tuple[bytes, str]
-"""What is posted: bytes, or bytes and their content type."""
+"""Body of a request: bytes, or bytes and their content type."""
 
 
 @contextlib.contextmanager
 def service(model: Path) -> Iterator[tuple[int, psutil.Process]]:
-    """Start it; yield its port and its process."""
+    """Start the service, yield its port and its process, and terminate it at the end."""
     words = ["--model", str(model), "--port", "0", "--threads", "1", "--decoders", "1"]
     command = [sys.executable, str(ROOT / "examples" / "serve"), *words]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -59,7 +60,7 @@ def service(model: Path) -> Iterator[tuple[int, psutil.Process]]:
 
 
 def ask(port: int, bodies: Sequence[Body]) -> list[tuple[int, float]]:
-    """Post bodies one by one over one connection; return status and seconds of each."""
+    """Post bodies one by one over one connection; return the status and the latency, s, of each request."""
     connection, found = http.client.HTTPConnection("127.0.0.1", port, timeout=120), []
     for body in bodies:
         content, kind = body if isinstance(body, tuple) else (body, "application/octet-stream")
@@ -73,14 +74,14 @@ def ask(port: int, bodies: Sequence[Body]) -> list[tuple[int, float]]:
 
 
 def ask_together(port: int, bodies: Sequence[Body]) -> list[tuple[int, float]]:
-    """Post bodies by several clients at a time."""
+    """Post bodies from several concurrent clients; return the status and the latency, s, of each request."""
     with ThreadPoolExecutor(CLIENTS) as pool:
         parts = pool.map(lambda first: ask(port, bodies[first::CLIENTS]), range(CLIENTS))
         return [answer for part in parts for answer in part]
 
 
 def bare(session: onnxruntime.InferenceSession, contents: Sequence[bytes]) -> list[float]:
-    """Decode and run one by one; return the seconds of each."""
+    """Decode photographs and run the session on them one by one; return the time of each, s."""
     found = []
     for content in contents:
         began = time.perf_counter()
@@ -101,7 +102,7 @@ def compare_speed(port: int, model: Path, photos: Sequence[bytes]) -> dict[str, 
         ask_together(port, some)
         together = time.perf_counter() - began
         alone = [seconds for _, seconds in ask(port, some)]
-        if number:  # the first one warms up
+        if number:  # the first round is a warm-up
             ratios.append(sum(theirs) / together)
             tails.append(np.percentile(alone, 95) / np.percentile(theirs, 95))
     last = {"bare_ms": 1000 * sum(theirs) / EACH, "p95_ms": 1000 * float(np.percentile(alone, 95))}
@@ -120,7 +121,7 @@ def held(process: psutil.Process) -> float:
 
 
 def form(content: bytes, chance: random.Random) -> Body:
-    """Put a file into a form whose name and charset are hostile; one in four is damaged itself."""
+    """Put a file into a form with a hostile file name and charset; one in four forms is damaged, too."""
     name = chance.choice([b"+2AA-.png", b"\x1b[2J\0", chance.randbytes(20).translate(None, b"\r\n")])
     head = b'--xyz\r\nContent-Disposition: form-data; name="images"; filename="' + name + b'"\r\n\r\n'
     body = head + content + b"\r\n--xyz--\r\n"
@@ -151,7 +152,7 @@ def watch_memory(port: int, process: psutil.Process, photos: Sequence[bytes], re
 
 @click.command(help=__doc__)
 @click.argument("archive", type=click.Path(path_type=Path, exists=True))
-@click.option("--requests", default=10_000, show_default=True)
+@click.option("--requests", default=10_000, show_default=True, help="Number of requests for `memory`.")
 def main(archive: Path, requests: int) -> None:
     with zipfile.ZipFile(archive) as opened:
         names = [name for name in opened.namelist() if name.lower().endswith((".jpg", ".png"))]

@@ -1,4 +1,4 @@
-"""A stage of a copied project, run in a process of its own and measured."""
+"""Run a stage of a copied project in a separate process, and measure it."""
 
 import json
 import subprocess
@@ -19,15 +19,17 @@ with open(sys.argv[1], "w") as out:
     json.dump({"seconds": used.ru_utime + used.ru_stime, "megabytes": used.ru_maxrss / 1e3}, out)
 sys.exit(status)
 """
-"""A program as small as that stands between: a process counts as its own what its parent had in memory at the start."""
+"""A small program between this process and the stage, because the peak memory of a process includes the memory of its
+parent when it was started."""
 
 
 def stage(project: Path, name: str, threads: int = 1) -> dict[str, float]:
     """Run a stage; return its `seconds` of processor time and its peak memory in `megabytes`.
 
     Raises:
-        ConfigError: It refused its parameters.
-        PipelineError: It ended with another message, as of a run that collapsed.
+        ConfigError: The stage has refused its parameters.
+        PipelineError: The stage has ended with another message, for example because of a collapse.
+        SystemExit: The stage has failed with a traceback or a signal.
     """
     surroundings = environment() | {"OMP_NUM_THREADS": str(threads)}
     with tempfile.NamedTemporaryFile("r") as figures:

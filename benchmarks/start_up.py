@@ -1,11 +1,11 @@
-"""What runs that do nothing cost, in processor time, each as a multiple of another thing that does nothing.
+"""Processor time of commands that have nothing to do, relative to other commands that do nothing.
 
     python -m benchmarks.start_up [RUNS]
 
-`ssl-pipeline --help` stands beside `python -c pass`. `dvc repro` in a project where nothing has changed, whose
-inventory looks at its source and its code all the same, stands beside `dvc version`; and so does `floor`, a `dvc repro`
-of the same stages in which the inventory runs `cd .`: what is above that is ours. All take turns; a line of JSON for
-each ratio has the median over the runs and the quartiles.
+`ssl-pipeline --help` is compared with `python -c pass`. `dvc repro` in a project without changes, whose inventory still
+checks its source and its code, is compared with `dvc version`. So is `floor`, a `dvc repro` of the same stages in which
+the inventory only runs `cd .`: the difference between the two is our part. The two commands of a ratio take turns. A
+line of JSON for each ratio states the median over the runs and the quartiles.
 """
 
 import json
@@ -25,7 +25,7 @@ Command = tuple[str, ...]
 
 
 def seconds(command: Command, folder: Path) -> float:
-    """Return the processor time of a command and of all that it starts, s."""
+    """Return the processor time of a command and of all processes that it starts, s."""
 
     def spent() -> float:
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -49,7 +49,7 @@ def compare(what: str, ours: Command, theirs: Command, folder: Path, runs: int) 
 @click.command()
 @click.argument("runs", type=int, default=RUNS)
 def main(runs: int) -> None:
-    """Print the ratios, each of RUNS runs."""
+    """Print the ratios, each measured in RUNS runs."""
     tools = Path(sys.executable).parent
     command, dvc = str(tools / "ssl-pipeline"), str(tools / "dvc")
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,15 +1,15 @@
-"""What a start is worth: from scratch, from downloaded weights, going on from them, or taught by them.
+"""Compare ways to start: from scratch, or from downloaded weights, frozen, continued, distilled or fine-tuned.
 
-`python -m benchmarks.starts pack --data DATA --out FOLDER` gathers the images of three sets in small files. DATA has
-folders clothing, tracks and cifar10 with their archives. `python -m benchmarks.lite0 FOLDER` puts the
-start's weights beside them. Then
+`python -m benchmarks.starts pack --data DATA --out FOLDER` collects the images of three sets in small files. DATA
+contains the folders clothing, tracks and cifar10 with their archives. `python -m benchmarks.lite0 FOLDER` adds the
+downloaded weights. Then
 
     python -m benchmarks.starts run --data FOLDER --out LINES --minutes 6 --workers 8
 
-runs the cells (a set, an arm and a seed) in processes beside each other, on one GPU or on the CPU, the first seed of
-all sets and arms first, and appends a line for each to LINES. It ends after so many minutes with the cells that are
-done; called again, it goes on with the others. `python -m benchmarks.starts cost --out LINES` measures what ships of
-each network, and `python -m benchmarks.starts_page LINES` prints the tables.
+runs the cells (a set, an arm and a seed) in concurrent processes, on one GPU or on the CPU, starting with the first
+seed of all sets and arms, and appends a line for each cell to LINES. It stops after the given number of minutes; if it
+is started again, it continues with the remaining cells. `python -m benchmarks.starts cost --out LINES` measures the
+exported file of each network, and `python -m benchmarks.starts_page LINES` prints the tables.
 """
 
 import itertools
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 NAMES = ("clothing", "tracks", "cifar10")
 ARMS = ("start", "continued", "distilled", "scratch", "supervised", "finetuned")
 SWEPT = ("start_stages", "continued_slow", "continued_fast", "continued_settled", "distilled_linear", "distilled_blank")
-"""Other ways to go on and to teach, each with one seed."""
+"""Other ways to continue and to distil, each with one seed."""
 ONCE = ("start", *SWEPT)
-"""Arms of one seed: the start is the same with all."""
+"""Arms with one seed; the start does not depend on the seed."""
 
 
 class Cell(NamedTuple):
-    """What is done once."""
+    """One run: a set of images, an arm and a seed."""
 
     data: str
     arm: str
@@ -46,14 +46,21 @@ class Cell(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What all cells of a run have in common."""
+    """Settings of all cells: the largest number of images per split, and the number of epochs."""
 
     images: int
     epochs: int
 
 
 class Order(NamedTuple):
-    """What a process is told: where things are, until when it may begin cells, and its number of threads."""
+    """Instructions for a worker process.
+
+    Attributes:
+        folder: Folder of images and weights.
+        out: File that receives lines of JSON.
+        end: Time after which no cell is begun, s since the epoch.
+        threads: Number of threads.
+    """
 
     folder: Path
     out: Path
@@ -62,7 +69,7 @@ class Order(NamedTuple):
 
 
 def undone(out: Path, settings: Settings, arms: tuple[str, ...], names: tuple[str, ...], seeds: int) -> list[Cell]:
-    """Return the cells that have no line of these settings yet, the first seed of all first."""
+    """Return the cells that have no line with these settings yet, starting with the first seed of all sets and arms."""
     wanted = [Cell(name, arm, seed) for seed, arm, name in itertools.product(range(seeds), arms, names)]
     known = {
         Cell(line["data"], line["arm"], line["seed"])
@@ -73,7 +80,7 @@ def undone(out: Path, settings: Settings, arms: tuple[str, ...], names: tuple[st
 
 
 def work(cells: "multiprocessing.Queue[Cell]", settings: Settings, order: Order) -> None:
-    """Do cells until there are no more, or time is up."""
+    """Run cells until none is left or the time is over."""
     import torch
 
     from benchmarks import starts_images, starts_judged
@@ -89,7 +96,7 @@ def work(cells: "multiprocessing.Queue[Cell]", settings: Settings, order: Order)
             if cell.data not in sets:
                 sets[cell.data] = starts_images.read(cell.data, order.folder, settings.images)
             found = starts_judged.judged(cell.data, cell.arm, sets[cell.data], order.folder, settings.epochs, cell.seed)
-        except Exception:  # of one cell, which stays undone: the others are worth having
+        except Exception:  # one cell has failed and remains undone; the others are still useful
             sys.stderr.write(f"{cell}: {traceback.format_exc()}")
             continue
         append(order.out, {**cell._asdict(), **settings._asdict(), **found})
@@ -98,7 +105,7 @@ def work(cells: "multiprocessing.Queue[Cell]", settings: Settings, order: Order)
 
 
 def in_processes(cells: list[Cell], settings: Settings, order: Order, workers: int) -> None:
-    """Share cells out among processes; end those that are still at work when time is up."""
+    """Distribute cells over processes; kill those that are still running when the time is over."""
     context = multiprocessing.get_context("spawn")
     waiting: multiprocessing.Queue[Cell] = context.Queue()
     for cell in cells:
@@ -110,20 +117,20 @@ def in_processes(cells: list[Cell], settings: Settings, order: Order, workers: i
         process.join(max(0.0, order.end - time.time()))
     for process in processes:
         if process.is_alive():
-            process.kill()  # a line is appended whole, or not at all
+            process.kill()  # a line is appended completely, or not at all
         process.join()
 
 
 @click.group()
 def main() -> None:
-    """Compare starts."""
+    """Compare ways to start."""
 
 
 @main.command()
-@click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="The folder of the archives.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder that receives the sets.")
+@click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="Folder of the archives.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder that receives the sets.")
 def pack(data: Path, out: Path) -> None:
-    """Gather the images of the three sets."""
+    """Collect the images of the three sets in small files."""
     from benchmarks import starts_images
 
     for name in NAMES:
@@ -131,9 +138,9 @@ def pack(data: Path, out: Path) -> None:
 
 
 @main.command()
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file that receives lines of JSON.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="File that receives lines of JSON.")
 def cost(out: Path) -> None:
-    """Measure what ships of each network."""
+    """Measure the exported file of each network."""
     from benchmarks import starts_cost
 
     for line in starts_cost.measured():
@@ -147,18 +154,16 @@ def cost(out: Path) -> None:
     "folder",
     type=click.Path(exists=True, path_type=Path),
     required=True,
-    help="Written by `pack` and `lite0`.",
+    help="Folder written by `pack` and `lite0`.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file that receives lines of JSON.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="File that receives lines of JSON.")
 @click.option("--seeds", type=int, default=3, show_default=True, help="Number of seeds.")
-@click.option("--images", type=int, default=2000, show_default=True, help="The most images of a split.")
-@click.option("--epochs", type=int, default=15, show_default=True, help="Passes over the training images.")
-@click.option("--minutes", type=float, default=6.0, show_default=True, help="Time after which everything ends.")
-@click.option("--workers", type=int, default=8, show_default=True, help="Processes beside each other.")
-@click.option(
-    "--arm", "arms", multiple=True, type=click.Choice((*ARMS, *SWEPT)), help="Arms; all unless some are named."
-)
-@click.option("--set", "names", multiple=True, type=click.Choice(NAMES), help="Sets; all unless some are named.")
+@click.option("--images", type=int, default=2000, show_default=True, help="Largest number of images per split.")
+@click.option("--epochs", type=int, default=15, show_default=True, help="Number of epochs.")
+@click.option("--minutes", type=float, default=6.0, show_default=True, help="Minutes after which the run stops.")
+@click.option("--workers", type=int, default=8, show_default=True, help="Number of concurrent processes.")
+@click.option("--arm", "arms", multiple=True, type=click.Choice((*ARMS, *SWEPT)), help="Arm; all arms by default.")
+@click.option("--set", "names", multiple=True, type=click.Choice(NAMES), help="Set; all sets by default.")
 def run(
     folder: Path,
     out: Path,
@@ -170,14 +175,14 @@ def run(
     arms: tuple[str, ...],
     names: tuple[str, ...],
 ) -> None:
-    """Do the cells that are not done yet."""
+    """Run the cells that are not done yet."""
     settings, threads = Settings(images, epochs), max(1, (os.cpu_count() or 1) // workers)
     cells = undone(out, settings, arms or (*ARMS, *SWEPT), names or NAMES, seeds)
     os.environ |= {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     order = Order(folder, out, time.time() + 60 * minutes, threads)
     in_processes(cells, settings, order, workers)
     left = undone(out, settings, arms or (*ARMS, *SWEPT), names or NAMES, seeds)
-    click.echo(f"{len(cells) - len(left)} cells are done, {len(left)} are not", err=True)
+    click.echo(f"{len(cells) - len(left)} cells done, {len(left)} left", err=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The ways to an encoder that `benchmarks.starts` compares, from the training images of a set to what is judged."""
+"""The arms that `benchmarks.starts` compares: how each makes an encoder or predictions from the images of a set."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -38,14 +38,14 @@ WEIGHTS, FIRST_STAGES = "lite0.safetensors", "lite0_short.safetensors"
 """Files of weights, as `benchmarks.lite0` writes them."""
 SETTLED = {"recipe": "simclr", "backbone": START, "init": WEIGHTS, "freeze_epochs": 1, "layer_decay": 0.75, "ema": 0.99}
 GENTLE = SETTLED | {"freeze_norms": True}
-"""What keeps a start from being ruined: heads learn first, early layers learn slowly, batch norms keep what they know,
-and an average of the weights ships."""
+"""Settings that keep a start from being ruined: heads learn first, early layers learn slowly, batch norms keep their
+statistics, and a moving average of the weights ships."""
 TAUGHT = {"teacher_dim": 1280, "hidden_dim": 1024, "targets": "views", "view": "global"}
 STUDIED = {"recipe": "distill", "backbone": STUDENT, "init": FIRST_STAGES, "pretext_task": TAUGHT}
-"""The teacher sees what the student sees (Beyer et al. 2022, 2106.05237), as the images are few. The student begins
-with the teacher's own first stages, as DistilBERT does (1910.01108, section 3)."""
+"""The teacher sees the same views as the student (Beyer et al. 2022, 2106.05237), because there are few images. The
+student is initialised with the first stages of the teacher, as in DistilBERT (1910.01108, section 3)."""
 LONGER = 2
-"""How many times as many epochs students take, whose steps cost less."""
+"""Factor by which students train for more epochs, because their steps cost less."""
 ARMS: dict[str, dict[str, Any]] = {
     "start": {"recipe": "simclr", "backbone": START, "init": WEIGHTS, "epochs": 0},
     "start_stages": {"recipe": "simclr", "backbone": START, "init": WEIGHTS, "epochs": 0},
@@ -58,9 +58,9 @@ ARMS: dict[str, dict[str, Any]] = {
     "distilled_blank": STUDIED | _adamw(4e-3) | {"backbone": {"name": "timm/mobilenetv2_050"}, "init": "random"},
     "scratch": {"recipe": "simclr", "backbone": SCRATCH} | _adamw(2e-3),
 }
-"""Arm -> what differs from the section `pretrain` of params.yaml: arms that learn without labels, and the start."""
+"""Arm -> values that differ from the section `pretrain` of params.yaml, for the start and arms that use no labels."""
 SUPERVISED = {"supervised": SCRATCH, "finetuned": START}
-"""Arm that learns from labels -> its backbone; `finetuned` begins with the start's weights."""
+"""Arm that learns from labels -> its backbone; `finetuned` begins with the downloaded weights."""
 BACKBONES = {"start": START, "scratch": SCRATCH, "distilled": STUDENT}
 
 CROPPED = {"p": 1.0, "scale": [0.2, 1.0], "ratio": [0.75, 1.333]}
@@ -68,11 +68,11 @@ COLOURS = {"p": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue
 RATES = (1e-3, 4e-3)
 FINE_RATES = (3e-4,)
 STEPS, BATCH = 60, 64
-"""Steps at the small budgets, and images per step."""
+"""Number of steps for small budgets, and number of images per step."""
 
 
 def policies(name: str) -> dict[str, Policy]:
-    """Return the views of a set: mirroring changes the class of some of the signs in tracks."""
+    """Return the policies of a set; those of tracks do not mirror, which would change the class of some signs."""
     mirrored: dict[str, Any] = {} if name == "tracks" else {"horizontal_flip": {"p": 0.5}}
     gentle = {"p": 1.0, "scale": [0.5, 1.0], "ratio": [0.85, 1.18]}
     of_photographs: dict[str, Any] = {"random_resized_crop": CROPPED, "color_jitter": COLOURS, "grayscale": {"p": 0.2}}
@@ -83,14 +83,14 @@ def policies(name: str) -> dict[str, Policy]:
 def learned(
     arm: str, name: str, data: LabelledSplits, weights: Path, epochs: int, seed: int
 ) -> tuple[nn.Module, dict[str, float]]:
-    """Return the encoder of an arm that takes no labels, in eval mode, and the last figures of its curves.
+    """Train an arm that uses no labels; return its encoder in eval mode, and the last values of its curves.
 
     Args:
         arm: One of ARMS.
-        name: The set.
-        data: The set's images.
-        weights: The folder of the files of weights.
-        epochs: Passes over the training images.
+        name: Name of the set.
+        data: Images of the set.
+        weights: Folder of the files of weights.
+        epochs: Number of epochs; students train for LONGER times as many.
         seed: Seed of weights, views and order.
     """
     taught = ARMS[arm]["recipe"] == "distill"
@@ -103,38 +103,38 @@ def learned(
 
 
 class FirstStages(nn.Module):
-    """The start up to the stage that the student begins with: is that alone as good?"""
+    """The stages of the start that the student is initialised with, to see whether they alone are as good."""
 
     def __init__(self, encoder: Encoder):
         super().__init__()
         self.encoder, self.backbone = encoder, encoder.backbone
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the map of the fifth stage, averaged over places (N, 112), of images (N, C, S, S) in [0, 1]."""
+        """Return the feature map of the fifth stage, averaged over positions (N, 112), for images (N, C, S, S)."""
         maps = self.backbone.maps(self.encoder.normalised(images))
-        return maps[3].mean(dim=(2, 3))  # timm returns one map for each stride: of 16 px, that of the fifth stage
+        return maps[3].mean(dim=(2, 3))  # timm returns one map per stride; the fifth stage has a stride of 16 px
 
 
 def _filled(values: Mapping[str, Any], weights: Path) -> dict[str, Any]:
-    """Put paths in the place of files' names."""
+    """Return the values with paths in place of the names of files of weights."""
     return {key: str(weights / value) if value in (WEIGHTS, FIRST_STAGES) else value for key, value in values.items()}
 
 
 def _untrained(backbone: Mapping[str, Any], init: str, data: LabelledSplits, seed: int) -> Encoder:
-    """Return an encoder as a run begins with it."""
+    """Return the encoder with which a run begins."""
     values = {"recipe": "simclr", "backbone": backbone, "init": init, "epochs": 0, "seed": seed}
     return trained(data.train.split, policies("clothing"), values).task.encoder
 
 
 def _start_teaches(data: LabelledSplits, weights: Path, device: torch.device) -> AskedTargets:
-    """Return what the start says of each view: its embedding, less the mean of those of the training images."""
+    """Return the targets of a student: the start's embedding of each view, minus the mean over the training images."""
     start = _untrained(START, str(weights / WEIGHTS), data, 0).to(device).eval()
     mean = embedded(start, data.train).mean(axis=0)
     return AskedTargets(partial(_embedded, start), mean, "global", data.train.spec)
 
 
 def embedded(encoder: nn.Module, images: Labelled) -> npt.NDArray[np.float32]:
-    """Return embeddings (n, D)."""
+    """Return the embeddings (n, D) of images."""
     return _embedded(encoder, images.images(np.arange(len(images))))
 
 
@@ -148,9 +148,9 @@ def _embedded(encoder: nn.Module, canvases: npt.NDArray[np.uint8]) -> npt.NDArra
 def supervised(
     arm: str, name: str, data: LabelledSplits, weights: Path, epochs: int, seed: int
 ) -> dict[str, npt.NDArray[np.int64]]:
-    """Train on the labels of each budget, all weights of a network; return what it predicts for the test images.
+    """Train all weights of a network on the labels of each budget; return its predictions for the test images.
 
-    The labels are those of the draw that has the number of the seed. The learning rate is chosen on validation.
+    The number of the draw of labels is the seed. The learning rate is chosen on the validation images.
     """
     found = {}
     for budget in BUDGETS:

@@ -1,4 +1,4 @@
-"""What the networks of `benchmarks.starts` cost where they are used: size, and time for one image."""
+"""The cost of the networks of `benchmarks.starts` in use: size, and time for one image."""
 
 import statistics
 import tempfile
@@ -26,9 +26,10 @@ ROUNDS = 200
 
 
 def measured() -> list[dict[str, Any]]:
-    """Return a line for each network: its weights, and of the exported file MB and ms.
+    """Return a line for each network: its number of weights, and the size (MB) and time (ms) of its exported file.
 
-    Time is that of the process, for one image of the size of a view, in turns, by one thread of the CPU; its median.
+    Time is the median processor time for one image of the size of a view, on one thread of the CPU, with all networks
+    in turns.
     """
     lines: list[dict[str, Any]] = []
     sessions = {}
@@ -50,7 +51,7 @@ def measured() -> list[dict[str, Any]]:
 
 
 def _export(backbone: dict[str, str], path: Path) -> int:
-    """Write a network's graph from pixels; return its number of weights."""
+    """Write the graph of a network from pixels to embeddings; return its number of weights."""
     choice = Choice.model_validate(backbone)
     encoder = build_encoder(load_registry(), choice, HALF, HALF, 0, SIDE).eval()
     card = ModelCard(

@@ -1,12 +1,13 @@
-"""The images of `benchmarks.starts`, in files that are small enough to be carried to another machine.
+"""The images of `benchmarks.starts`, in files that are small enough to be copied to another machine.
 
 | set | training | validation | test | groups |
 |---|---|---|---|---|
-| clothing | four fifths of the origin's | the origin's | the origin's, and a fifth of its training images | none |
-| tracks | 25 of the 30 frames of 8 tracks of each class | 15 frames of the others | 15 frames of each | tracks |
-| cifar10 | 300 of each class | 50 of each class | 200 of each class | none |
+| clothing | 4/5 of the original split | original split | original split and 1/5 of the training split | none |
+| tracks | 25 of 30 frames of 8 tracks per class | 15 frames of each other training track | 15 per track | tracks |
+| cifar10 | 300 per class | 50 per class | 200 per class | none |
 
-An image is kept as its file, or, where it is larger than a canvas, as a JPEG of quality 90 that fits into one.
+The file of an image is copied, unless the image is larger than a canvas; it then becomes a JPEG with quality 90 that
+fits into a canvas.
 """
 
 import io
@@ -34,7 +35,14 @@ BACKGROUND = (255, 255, 255)
 
 
 class Kept(NamedTuple):
-    """An image to keep: its member of an archive, its split, its class and its group."""
+    """An image of a set.
+
+    Attributes:
+        member: Name of its file in the archive.
+        split: Split that it belongs to.
+        kind: Its class.
+        group: Its group.
+    """
 
     member: str
     split: str
@@ -75,7 +83,13 @@ Resize = Literal["squash", "letterbox"]
 
 
 class Source(NamedTuple):
-    """Where a set comes from: its archives, what is kept of their members, and how these become canvases."""
+    """The origin of a set.
+
+    Attributes:
+        archives: Paths of its zip files.
+        choose: Function that selects images from the names of their members.
+        resize: Way to fit an image into a canvas.
+    """
 
     archives: tuple[str, ...]
     choose: Callable[[list[str]], Iterator[Kept]]
@@ -90,12 +104,12 @@ SETS = {
 
 
 def pack(name: str, data: Path, out: Path) -> dict[str, int]:
-    """Write a set's images to `out/NAME.zip`; return how many there are in each split.
+    """Write the images of a set to `out/NAME.zip`; return the number of images in each split.
 
     Args:
-        name: The set.
-        data: The folder with a folder for each set's archives.
-        out: The folder that receives the file.
+        name: Name of the set.
+        data: Folder that contains a folder with the archives of each set.
+        out: Folder that receives the file.
     """
     out.mkdir(parents=True, exist_ok=True)
     counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
@@ -113,7 +127,7 @@ def pack(name: str, data: Path, out: Path) -> dict[str, int]:
 
 
 def _small(content: bytes) -> bytes:
-    """Return a file, or a JPEG that fits into a canvas where the file's picture does not."""
+    """Return a file unchanged, or as a JPEG that fits into a canvas if its image is larger."""
     with Image.open(io.BytesIO(content)) as image:
         if max(image.size) <= SIDE:
             return content
@@ -124,12 +138,12 @@ def _small(content: bytes) -> bytes:
 
 
 def read(name: str, folder: Path, limit: int | None = None) -> LabelledSplits:
-    """Return a set's images, brought to canvases as `ingest` does.
+    """Return the images of a set, resized to canvases as `ingest` does.
 
     Args:
-        name: The set.
-        folder: The folder of `pack`.
-        limit: The most images of a split, spread evenly over its classes; None: all.
+        name: Name of the set.
+        folder: Folder written by `pack`.
+        limit: Largest number of images per split, evenly spaced in the archive and thus over classes; None: all.
     """
     found: dict[str, list[tuple[str, bytes]]] = {split: [] for split in SPLITS}
     with zipfile.ZipFile(folder / f"{name}.zip") as file:

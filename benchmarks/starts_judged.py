@@ -1,4 +1,4 @@
-"""What an encoder of `benchmarks.starts` is worth with few labels and with all: which test images it gets right."""
+"""Judge the arms of `benchmarks.starts` with few labels and with all: which test images are classified correctly."""
 
 import time
 from pathlib import Path
@@ -17,7 +17,7 @@ from ssl_pipeline.evaluation.linear_probe import fit
 __all__ = ["DRAWS", "judged"]
 
 DRAWS = 5
-"""Draws of labels for each budget, the same ones for all arms and seeds."""
+"""Number of draws of labels for each budget; the draws are the same for all arms and seeds."""
 STRENGTHS = (1e-3, 1e-2, 0.1, 1.0)
 NEIGHBOURS, TEMPERATURE = 20, 0.07
 
@@ -26,15 +26,15 @@ Right = dict[str, list[npt.NDArray[np.bool_]]]
 
 
 def judged(name: str, arm: str, data: LabelledSplits, weights: Path, epochs: int, seed: int) -> dict[str, Any]:
-    """Learn as an arm does, and return a line: what was right, image by image, and what it took.
+    """Train an arm, and return a line: which test images it classifies correctly, its accuracy and its time.
 
     Args:
-        name: The set.
-        arm: The arm.
-        data: The set's images.
-        weights: The folder of the files of weights.
-        epochs: Passes over the training images.
-        seed: Seed of all but the draws of labels, which are the same for all.
+        name: Name of the set.
+        arm: Name of the arm.
+        data: Images of the set.
+        weights: Folder of the files of weights.
+        epochs: Number of epochs.
+        seed: Seed of the training; for arms that learn from labels, also the number of the draw of labels.
     """
     began = time.monotonic()
     found: dict[str, Any] = {}
@@ -60,11 +60,11 @@ def judged(name: str, arm: str, data: LabelledSplits, weights: Path, epochs: int
 
 
 def probed(features: list[Features], data: LabelledSplits) -> tuple[Right, dict[str, float]]:
-    """Judge frozen features of training, validation and test images: by neighbours, and by a linear probe.
+    """Judge frozen features of training, validation and test images by kNN and by a linear probe.
 
     Returns:
-        Measure -> for each draw of labels, whether each test image is right; and accuracies on validation, by which
-        alone anything may be chosen.
+        For each measure and each draw of labels, which test images are classified correctly; and accuracies on the
+        validation images, the only figures by which settings may be chosen.
     """
     learned_, held_out, asked = features
     train, val, test, classes = data

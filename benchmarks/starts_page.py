@@ -1,7 +1,7 @@
-"""Tables of what `benchmarks.starts` found: `python -m benchmarks.starts_page LINES...` prints Markdown.
+"""Tables of the results of `benchmarks.starts`: `python -m benchmarks.starts_page LINES...` prints Markdown.
 
-Accuracies are means over seeds and draws of labels, gains are paired: of the same seeds, draws and test images. Their
-95% intervals hold the chance in all three, and frames of a track count as one piece of evidence
+Accuracies are means over seeds and draws of labels; gains are paired by seed, draw and test image. Their 95% intervals
+account for the randomness of all three, and treat frames of a track as one piece of evidence
 (`ssl_pipeline/evaluation/statistics/estimates.py`).
 """
 
@@ -38,12 +38,15 @@ OTHERS = {
     "distilled_linear": "distilled by a linear head",
     "distilled_blank": "distilled into random weights",
 }
-"""Arms of one seed."""
+"""Names of the arms with one seed."""
 Scores = npt.NDArray[np.float64]
 
 
 def scores(lines: Iterable[Line], measure: str) -> Scores | None:
-    """Return what an arm got right on a set: (seeds, draws, images), 1 or 0; None where it is not judged by that."""
+    """Return 1 for correct answers of an arm on a set, and 0 for others: (seeds, draws, images).
+
+    None if the arm is not judged by this measure.
+    """
     rows = [line["right"][measure] for line in sorted(lines, key=lambda line: line["seed"]) if measure in line["right"]]
     return np.array([[list(map(int, draw)) for draw in draws] for draws in rows], np.float64) if rows else None
 
@@ -57,7 +60,7 @@ def _by_arm(lines: Iterable[Line], data: str) -> dict[str, list[Line]]:
 
 
 def accuracies(lines: Iterable[Line], data: str) -> list[str]:
-    """Return the rows of a table of a set: the accuracy of each arm by each measure."""
+    """Return the rows of a table of the accuracies of all arms on a set, by measure."""
     arms = _by_arm(lines, data)
     rows = [f"| {data} | {' | '.join(MEASURES.values())} |", "|---|" + "---|" * len(MEASURES)]
     for arm in (arm for arm in WORDS if arm in arms):
@@ -70,7 +73,13 @@ def accuracies(lines: Iterable[Line], data: str) -> list[str]:
 
 
 def gains(lines: Iterable[Line], words: Mapping[str, str], base: str = "start") -> list[str]:
-    """Return the rows of a table: by how many points each arm that has words is better than the base, on each set."""
+    """Return the rows of a table of the gains of arms over another arm on each set, in percentage points.
+
+    Args:
+        lines: Lines of all arms and sets.
+        words: Arm -> its name in the table.
+        base: Arm to compare with.
+    """
     lines = list(lines)
     rows = [f"| over {WORDS[base]} | set | {' | '.join(MEASURES.values())} |", "|---|---|" + "---|" * len(MEASURES)]
     sets = sorted({line["data"] for line in lines if "data" in line})
@@ -86,7 +95,7 @@ def _gain(own: list[Line], base: list[Line], measure: str) -> str:
     first, second = scores(own, measure), scores(base, measure)
     if first is None or second is None:
         return ""
-    if first.shape[1] < second.shape[1]:  # each seed of what learns from labels has a draw of its own
+    if first.shape[1] < second.shape[1]:  # arms that learn from labels have one draw per seed
         second = second[0, sorted(line["seed"] for line in own)][:, None]
     found = gain(first - second, np.array(own[0]["groups"]), luck=False)
     bounds = (found.mean, found.mean - found.margin, found.mean + found.margin)
@@ -94,7 +103,7 @@ def _gain(own: list[Line], base: list[Line], measure: str) -> str:
 
 
 def costs(lines: Iterable[Line]) -> list[str]:
-    """Return the rows of a table: what each network costs, and how long learning it took."""
+    """Return the rows of a table of the cost of each network in use, and of its training time."""
     lines = list(lines)
     rows = ["| network | weights, millions | MB | ms per image | minutes to learn |", "|---|---:|---:|---:|---:|"]
     for line in lines:
@@ -109,7 +118,7 @@ def costs(lines: Iterable[Line]) -> list[str]:
 
 
 def tables(lines: Iterable[Line]) -> dict[str, str]:
-    """Return all tables: the name of a mark -> Markdown."""
+    """Return all tables in Markdown, by the name of their mark."""
     lines = list(lines)
     sets = sorted({line["data"] for line in lines if "data" in line})
     found = {data: accuracies(lines, data) for data in sets}
@@ -119,7 +128,7 @@ def tables(lines: Iterable[Line]) -> dict[str, str]:
 
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
-@click.option("--page", type=click.Path(exists=True, path_type=Path), help="A page whose tables are replaced.")
+@click.option("--page", type=click.Path(exists=True, path_type=Path), help="Page whose tables are replaced.")
 def main(paths: tuple[Path, ...], page: Path | None) -> None:
     """Print the tables of the lines in PATHS, or put them between the marks `<!-- name -->` and `<!-- end -->`."""
     lines: list[dict[str, Any]] = [line for path in paths for line in read(path)]
@@ -131,7 +140,7 @@ def main(paths: tuple[Path, ...], page: Path | None) -> None:
         block = f"<!-- {name} -->\n{table}\n<!-- end -->"
         text, found = re.subn(rf"(?s)<!-- {name} -->\n.*?<!-- end -->", lambda _, block=block: block, text)
         if not found:
-            raise SystemExit(f"{page}: add the marks <!-- {name} --> and <!-- end -->, between which its table goes")
+            raise SystemExit(f"{page} has no place for a table: add the marks <!-- {name} --> and <!-- end -->")
     page.write_text(text, encoding="utf-8")
 
 

@@ -1,10 +1,10 @@
-"""How long it takes to open a large store, and to read its labels, beside a bare reading of its index.csv.
+"""Time to open a large store and to read its labels, compared with reading its index.csv.
 
     python -m benchmarks.store [IMAGES]
 
-A store of IMAGES (1,000,000 by default) tiny images in a thousand classes is written to a scratch folder. What is
-measured takes turns, each time in a process of its own, which has its modules imported but no file read. A line of JSON
-for each gives the median of the processor time, ms, and the quartiles.
+A store of IMAGES (1,000,000 by default) tiny images in a thousand classes is written to a temporary folder. The
+measurements take turns, each in a new process that has imported its modules but has not read any file. A line of JSON
+for each states the median of the processor time, ms, and the quartiles.
 """
 
 import json
@@ -25,7 +25,7 @@ from ssl_pipeline.data.writer import write_index, write_split
 SIDE, CLASSES, BLOCK, RUNS = 4, 1000, 50_000, 7
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
 LIMITS = {"open": 50, "labels": 200}
-"""Milliseconds."""
+"""Largest processor time, ms."""
 
 HEAD = """
 import csv, sys, time
@@ -73,7 +73,7 @@ def milliseconds(store: Path, work: str) -> float:
 @click.command()
 @click.argument("images", type=int, default=1_000_000)
 def main(images: int) -> None:
-    """Print the times of a store of IMAGES images."""
+    """Print the times for a store of IMAGES images."""
     with tempfile.TemporaryDirectory() as scratch:
         store = Path(scratch)
         write_store(store, images)

@@ -1,4 +1,4 @@
-"""Differences of accuracies: what time and texts add (docs/film.md, docs/text.md), and what small views cost."""
+"""Differences of accuracies: what time and captions add (docs/film.md, docs/text.md), and what small views cost."""
 
 from benchmarks.report import Benchmark, Figure
 
@@ -46,8 +46,8 @@ STUDIES = (
     Benchmark(
         "tracks-time",
         ("benchmarks.tracks_time",),
-        "Accuracy on unseen tracks of traffic signs, less that of SimCLR on single frames: five seeds, ten epochs. The "
-        "tables of docs/film.md are of runs on a GPU.",
+        "Accuracy on unseen tracks of traffic signs, minus that of SimCLR on single frames: five seeds, ten epochs. "
+        "The tables of docs/film.md come from runs on a GPU.",
         40,
         tuple(
             Figure(f"{arm}, {by}", {"over": "simclr", "arm": arm, "measure": by}, "difference", spread="interval")
@@ -60,8 +60,8 @@ STUDIES = (
     Benchmark(
         "emoji-text",
         ("benchmarks.emoji_text",),
-        "Recall at 1 of unseen emoji and their keywords, less a linear map's, and of the other artist's picture, less "
-        "SimCLR's: three seeds, 40 epochs. The tables of docs/text.md are of runs on a GPU.",
+        "Recall at 1 for unseen emoji and their keywords, minus that of a linear map, and for the other artist's "
+        "picture, minus that of SimCLR: three seeds, 40 epochs. The tables of docs/text.md come from runs on a GPU.",
         60,
         tuple(
             Figure(f"{arm}, {words}", {"asked": way, "arm": arm}, "difference", spread="interval")

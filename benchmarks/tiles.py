@@ -1,11 +1,12 @@
-"""Sums over anchors x keys in tiles against a dense matrix: time, the error of the gradient, memory.
+"""Sums over anchors x keys in tiles, compared with a dense matrix: time, error of the gradient, memory.
 
     python -m benchmarks.tiles
 
-The loss is NT-Xent's denominator over two views (SimCLR): the log mass of all negatives of a batch that is held against
-itself, forward and backward. Each line of the output is a JSON object. The two take turns in one thread, as
-`benchmarks.interleaved` says. Memory is the peak of a process of its own for each size, above what it held after its
-imports; `slope` is the power of the number of rows with which it grows: 1 for a row's worth each, 2 for a square.
+The loss is NT-Xent's denominator over two views (SimCLR): the log mass of all negatives, with a batch as both anchors
+and keys, forward and backward. The two take turns in one thread, as described in `benchmarks.interleaved`. Memory is
+the peak of a separate process for each size, minus its memory after the imports. `slope` is the exponent with which
+memory grows with the number of rows: 1 for linear growth, 2 for quadratic growth. Each line of the output is a JSON
+object.
 """
 
 import json
@@ -36,13 +37,13 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def embeddings(rows: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    """Return unit vectors (rows, DIM), and the samples (rows,) of which they are two views each."""
+    """Return unit vectors (rows, DIM), and the number of the sample (rows,) of each; a sample has two views."""
     values = torch.randn(rows, DIM, generator=torch.Generator().manual_seed(0), dtype=dtype)
     return F.normalize(values, dim=1).requires_grad_(), torch.arange(rows // 2).repeat(2)
 
 
 def dense(anchors: Tensor, samples: Tensor) -> Tensor:
-    """The reference: the whole matrix at once."""
+    """Return the loss from the whole matrix at once, the reference."""
     logits = (anchors @ anchors.T * SCALE).masked_fill(samples[:, None] == samples[None, :], -torch.inf)
     return logits.logsumexp(dim=1).mean()
 
@@ -52,12 +53,12 @@ def tiled(anchors: Tensor, samples: Tensor) -> Tensor:
 
 
 def step(loss: Loss, anchors: Tensor, samples: Tensor) -> None:
-    """Do a forward and a backward pass."""
+    """Run a forward and a backward pass."""
     torch.autograd.grad(loss(anchors, samples), anchors)
 
 
 def gradient_error(loss: Loss) -> float:
-    """Return how far a float32 gradient is from that of the dense loss in float64, relative to its norm."""
+    """Return the norm of the error of a float32 gradient, relative to the norm of the float64 gradient of `dense`."""
     exact, samples = embeddings(ERROR_ROWS, torch.float64)
     wanted = torch.autograd.grad(dense(exact, samples), exact)[0]
     single = exact.detach().float().requires_grad_()
@@ -66,20 +67,20 @@ def gradient_error(loss: Loss) -> float:
 
 
 def added_memory(rows: int) -> float:
-    """MiB that a forward and a backward pass in tiles add to a process."""
+    """Return the memory that a forward and a backward pass in tiles add to a process, MiB."""
     command = [sys.executable, "-m", "benchmarks.tiles", "--peak", str(rows)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def print_own_peak(rows: int) -> None:
-    step(tiled, *embeddings(64))  # what the first pass of a process sets up
+    step(tiled, *embeddings(64))  # the first pass of a process also allocates what later ones reuse
     before = high_water()
     step(tiled, *embeddings(rows))
     print(high_water() - before)
 
 
 def high_water() -> float:
-    """The most memory in MiB that this process has held (Linux); getrusage would count what its parent held too."""
+    """Return the peak memory of this process, MiB (Linux); that of getrusage would include memory of its parent."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
@@ -89,9 +90,9 @@ def tell(**line: object) -> None:
 
 
 @click.command()
-@click.option("--peak", type=int, hidden=True, help="Print the memory that a pass over so many rows adds.")
+@click.option("--peak", type=int, hidden=True, help="Print the memory that a pass over this number of rows adds.")
 def main(peak: int | None) -> None:
-    """Print ratios of times, the error of the gradient, and how memory grows."""
+    """Print ratios of times, the error of the gradient, and the growth of memory."""
     torch.set_num_threads(1)
     if peak is not None:
         print_own_peak(peak)

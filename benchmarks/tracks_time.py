@@ -1,15 +1,16 @@
-"""Does time help? Frames of tracks, learned from with and without it: `python -m benchmarks.tracks_time FOLDER`.
+"""Does time help? Learn from frames of tracks with and without it: `python -m benchmarks.tracks_time FOLDER`.
 
-FOLDER holds tracks.zip: frames of traffic signs while a car drives up to them, 140 tracks to learn from and 56 others
-to judge by. Nothing says how fast they were taken; `--fps` says what a second is. Each recipe learns from the same
-frames, without labels, and its encoder is frozen. It is judged on the frames of unseen tracks, by
+FOLDER contains tracks.zip: frames of traffic signs that a car approaches, in 140 training tracks and 56 test tracks.
+Their frame rate is unknown, so `--fps` sets it. Each recipe learns from the same frames, without labels, and its frozen
+encoder is judged on frames of unseen tracks by
 
-- kNN: 20 neighbours among all training frames vote (and for a track its mean embedding);
-- a linear probe that is given the frames of 1 or of 5 labelled tracks per class, drawn several times.
+- kNN: a vote of the 20 nearest neighbours among all training frames, for each frame and for the mean embedding of each
+  track;
+- a linear probe on the frames of 1 or 5 labelled tracks per class, which are drawn several times.
 
-Each recipe with each seed is a line of the file `--out` as soon as it is done; one that is there is not done again, so
-that processes may share them: `--arm` and `--seed` say which ones are this process's. At the end gains over SimCLR on
-single frames are printed as JSON; `python -m benchmarks.tracks_time_page LINES` makes tables of the lines.
+Each recipe with each seed becomes a line of the file `--out` as soon as it is done, and is not run again. Several
+processes can share the file: `--arm` and `--seed` select the runs of each process. At the end, gains over the baselines
+are printed as JSON; `python -m benchmarks.tracks_time_page LINES` makes tables of the lines.
 """
 
 import io
@@ -43,7 +44,7 @@ UPRIGHT = {"size": SIDE, "random_resized_crop": {"p": 1.0, "scale": [0.5, 1.0], 
 COLOURS = {"color_jitter": {"p": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}}
 CROPPED = {"random_resized_crop": {"p": 1.0, "scale": [0.2, 1.0], "ratio": [0.75, 1.333]}}
 VIEWS = {"global": {"size": SIDE, **CROPPED, **COLOURS, "grayscale": {"p": 0.2}}, "plain": UPRIGHT}
-"""No mirroring, which changes the class of some signs."""
+"""Policies without mirroring, which would change the class of some signs."""
 POLICIES = {kind: Policy.model_validate(policy) for kind, policy in VIEWS.items()}
 ARMS: dict[str, dict[str, Any]] = {
     "random": {"recipe": "simclr", "epochs": 0},
@@ -56,7 +57,14 @@ SHOWN = ("loss", "pretext_accuracy", "copied", "words_used", "negatives", "embed
 
 
 class Tracks(NamedTuple):
-    """Frames (n, 32, 32, 3), with their classes (n,), the numbers (n,) of their tracks and in these."""
+    """Frames of tracks.
+
+    Attributes:
+        frames: Pixels (n, 32, 32, 3), uint8.
+        classes: Class of each frame (n,).
+        tracks: Number of the track of each frame (n,).
+        numbers: Number of each frame within its track (n,), from 0.
+    """
 
     frames: npt.NDArray[np.uint8]
     classes: npt.NDArray[np.int64]
@@ -65,12 +73,12 @@ class Tracks(NamedTuple):
 
     @property
     def class_of_track(self) -> npt.NDArray[np.int64]:
-        """The class (t,) of each track."""
+        """Class of each track (t,)."""
         return self.classes[np.unique(self.tracks, return_index=True)[1]]
 
 
 def read(archive: Path) -> dict[str, Tracks]:
-    """Return the tracks of both splits."""
+    """Return the tracks of each split."""
     found: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     with zipfile.ZipFile(archive) as file:
         for name in sorted(name for name in file.namelist() if name.endswith(".jpg")):
@@ -91,7 +99,7 @@ def read(archive: Path) -> dict[str, Tracks]:
 
 
 def pool_of(tracks: Tracks, fps: float) -> Split:
-    """Return the frames as a pool, each of them with its moment."""
+    """Return the frames as a pool for training, with the moment of each frame."""
     ids = hash64("tracks", np.arange(len(tracks.frames)))
     order = np.argsort(ids)
     moments = Moments.of(Moment(str(tracks.tracks[row]), float(tracks.numbers[row] / fps)) for row in order)
@@ -109,7 +117,7 @@ def embedded(encoder: Encoder, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.
 
 
 def voted(bank: npt.NDArray[np.float32], classes: npt.NDArray[np.int64], queries: npt.NDArray[np.float32]) -> Any:
-    """Return the classes that weighted neighbours vote for (Wu et al. 2018, 1805.01978, section 3.4)."""
+    """Return the classes by a weighted vote of neighbours (Wu et al. 2018, 1805.01978, section 3.4)."""
     similarities, places = nearest(bank, queries, NEIGHBOURS)
     votes = np.zeros((len(queries), classes.max() + 1))
     np.add.at(votes, (np.arange(len(queries))[:, None], classes[places]), np.exp(similarities / TEMPERATURE))
@@ -117,12 +125,12 @@ def voted(bank: npt.NDArray[np.float32], classes: npt.NDArray[np.int64], queries
 
 
 def means(values: npt.NDArray[np.float32], tracks: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """Return the mean (t, D) of each track, of unit length."""
+    """Return the mean of each track (t, D), scaled to unit length."""
     return unit(np.stack([values[tracks == track].mean(axis=0) for track in np.unique(tracks)]))
 
 
 def judged(encoder: Encoder, train_: Tracks, test: Tracks, seed: int) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the share of right answers (t,) of each test track by each measure."""
+    """Return the share of correct answers for each test track (t,), by measure."""
     bank, queries = embedded(encoder, train_.frames), embedded(encoder, test.frames)
 
     def of_tracks(right: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
@@ -148,20 +156,20 @@ def judged(encoder: Encoder, train_: Tracks, test: Tracks, seed: int) -> dict[st
 
 
 def figures_of(run: Trained) -> dict[str, float]:
-    """Return what the curves end with."""
+    """Return the last values of some curves."""
     row = run.history.rows[-1] if run.history else {}
     return {name: float(f"{value:.3g}") for name, value in row.items() if name in SHOWN}
 
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The file that keeps lines of JSON.")
-@click.option("--arm", "arms", multiple=True, type=click.Choice(list(ARMS)), help="Recipes; all unless some are named.")
-@click.option("--seed", "seeds", multiple=True, type=int, default=range(5), help="Seeds; 0 to 4 unless named.")
-@click.option("--epochs", type=int, default=10, show_default=True, help="Passes over the training frames.")
-@click.option("--batch", type=int, default=256, show_default=True, help="Frames per step.")
-@click.option("--fps", type=float, default=10.0, show_default=True, help="Frames per second of a track.")
-@click.option("--pictures", type=click.Path(path_type=Path), help="A folder for curves and pictures of each run.")
+@click.option("--out", type=click.Path(path_type=Path), help="File that keeps lines of JSON.")
+@click.option("--arm", "arms", multiple=True, type=click.Choice(list(ARMS)), help="Recipe; all by default.")
+@click.option("--seed", "seeds", multiple=True, type=int, default=range(5), help="Seed; 0 to 4 by default.")
+@click.option("--epochs", type=int, default=10, show_default=True, help="Number of epochs.")
+@click.option("--batch", type=int, default=256, show_default=True, help="Number of frames per step.")
+@click.option("--fps", type=float, default=10.0, show_default=True, help="Assumed frames per second.")
+@click.option("--pictures", type=click.Path(path_type=Path), help="Folder for curves and pictures of each run.")
 def main(
     folder: Path,
     out: Path | None,
@@ -172,7 +180,7 @@ def main(
     fps: float,
     pictures: Path | None,
 ) -> None:
-    """Learn from the tracks in FOLDER, and append what is found to a file."""
+    """Learn from the tracks in FOLDER, and append the results to a file."""
     settings, out = {"epochs": epochs, "batch": batch, "fps": fps}, out or Path(tempfile.mkdtemp(), "tracks.jsonl")
     splits = read(folder / "tracks.zip")
     pool, test = pool_of(splits["train"], fps), splits["test"]

@@ -1,8 +1,8 @@
-"""Tables of what `benchmarks.tracks_time` found: `python -m benchmarks.tracks_time_page LINES` prints Markdown.
+"""Tables of the results of `benchmarks.tracks_time`: `python -m benchmarks.tracks_time_page LINES` prints Markdown.
 
-Accuracies are means over classes, draws and seeds. Intervals (95%), also those of differences, are bootstrapped over
-seeds and over the test tracks of each class: the frames of a track are no independent evidence. A difference is taken
-track by track between runs of the same seed.
+Accuracies are means over classes, draws and seeds. 95% intervals, including those of differences, are bootstrapped over
+seeds and over the test tracks of each class, because the frames of a track are not independent. Differences are paired
+by track, between runs of the same seed.
 """
 
 from collections import defaultdict
@@ -24,30 +24,35 @@ Interval = tuple[float, float, float]
 
 
 class Found(NamedTuple):
-    """What lines say: arm -> seed -> measure -> shares (t,) of right answers of tracks; the classes (t,) of these."""
+    """Results of several runs.
+
+    Attributes:
+        right: Arm -> seed -> measure -> share of correct answers for each track (t,).
+        classes: Class of each track (t,).
+    """
 
     right: Mapping[str, Mapping[int, Mapping[str, Any]]]
     classes: npt.NDArray[Any]
 
     @classmethod
     def of(cls, lines: Iterable[Line]) -> "Found":
-        """Gather lines of the same settings."""
+        """Collect the results of lines with the same settings."""
         right: dict[str, dict[int, Mapping[str, Any]]] = defaultdict(dict)
         for line in lines:
             right[line["arm"]][line["seed"]] = line["right"]
         return cls(right, np.array(line["classes"]))
 
     def values(self, arm: str, seeds: Iterable[int], measure: str) -> npt.NDArray[np.float64]:
-        """Return shares (s, t) of right answers."""
+        """Return the shares of correct answers (s, t) for seeds and tracks."""
         return np.array([self.right[arm][seed][measure] for seed in seeds])
 
     def mean(self, values: npt.NDArray[np.float64]) -> Interval:
-        """Return the mean of values (s, t), and its interval."""
+        """Return the mean of values (s, t) with the bounds of its 95% interval."""
         return crossed(values, np.arange(len(self.classes)), self.classes)
 
 
 def table(lines: Iterable[Line]) -> list[str]:
-    """Return the rows of a table in Markdown: accuracies of each arm, and its gains over the baselines."""
+    """Return the rows of a table in Markdown: the accuracies of each arm, and its gains over the baselines."""
     found = Found.of(lines)
     rows = ["| recipe | seeds | " + " | ".join(MEASURES) + " |", "|---|---:|" + "---|" * len(MEASURES)]
     for arm, runs in found.right.items():
@@ -59,7 +64,7 @@ def table(lines: Iterable[Line]) -> list[str]:
 
 
 def gains(found: Found) -> dict[tuple[str, str, int], list[Interval]]:
-    """Return how much better arms are than baselines: (arm, baseline, number of seeds) -> a mean for each measure."""
+    """Return the mean gain of arms over baselines for each measure, by arm, baseline and number of seeds."""
     made = {}
     for base in BASELINES:
         for arm in [arm for arm in found.right if arm not in BASELINES and base in found.right]:
@@ -71,7 +76,7 @@ def gains(found: Found) -> dict[tuple[str, str, int], list[Interval]]:
 
 
 def summary(lines: Iterable[Line]) -> list[Line]:
-    """Return a line for each gain over a baseline by each measure, in shares of all answers."""
+    """Return a line for each gain over a baseline and each measure, in shares of all answers."""
     return [
         {"arm": arm, "over": base, "seeds": seeds, "measure": measure, "difference": mean[0], "interval": mean[1:]}
         for (arm, base, seeds), means in gains(Found.of(lines)).items()

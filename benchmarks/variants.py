@@ -1,19 +1,20 @@
 """Variants of backbone.onnx on four data sets: `python -m benchmarks.variants DATA FOLDER [--only NAME] [--epochs N]`.
 
-DATA is a folder with `cifar10/` (train.zip, test.zip) and `clothing/` (clothing.zip). Each
-project lies in FOLDER afterwards, and is not trained again when it is there. Encoders are trained briefly, for as many
-epochs as --epochs says (40 for digits): what is measured is what a variant loses, not how good the encoder is.
+DATA is a folder with `cifar10/` (train.zip, test.zip) and `clothing/` (clothing.zip). The projects are written to
+FOLDER, and existing ones are not trained again. Encoders are trained briefly, for the number of epochs of `--epochs`
+(digits: that of params.yaml), because the benchmark measures how much accuracy a variant loses, not how good the
+encoder is.
 
 - digits: the shipped params.yaml
-- cifar10: 100 training and 100 test images of each class, ResNet-18 with a stem for small images, at 32 px
+- cifar10: 100 training and 100 test images per class, ResNet-18 with a stem for small images, at 32 px
 - clothing: all images, ResNet-18 at 96 px
 - clothing-vit: every second image, ViT-Tiny with patches of 16 px, at 96 px
 
-Differences are of test images, with 95% intervals. Times are shares of torch's, in turns in one process, by one thread
-of the CPU.
+Differences are measured on test images, with 95% intervals. Times are shares of the time of torch, in turns in one
+process, on one thread of the CPU.
 
-Gate bounds are as shipped, and `on_gate_failure` is drop: a variant that fails is missing from the table, and the stage
-says why. The output is the table of docs/deploy.md.
+The gate has its default bounds, and `on_gate_failure` is drop: a variant that fails is missing from the table, and the
+stage reports the reason. The output is the table of docs/deploy.md.
 """
 
 import json
@@ -94,7 +95,7 @@ PROJECTS: dict[str, Callable[[Path, Path, int], None]] = {
 
 
 def judge(project: Path) -> dict[str, Any]:
-    """Do what linear_eval does of variants, without its baselines, which take most of its time."""
+    """Evaluate variants as linear_eval does, but without the baselines, which take most of its time."""
     settings, backbone = load(project / "params.yaml").linear_eval, project / EXPORT / "backbone.onnx"
     data, variants = read_labelled(project / STORE), open_variants(backbone)
     encoder, card = load_encoder(load_registry(), project / PRETRAIN)
@@ -109,7 +110,7 @@ def judge(project: Path) -> dict[str, Any]:
 
 
 def rows(name: str, project: Path) -> list[str]:
-    """Return the lines of the table for a project."""
+    """Return the rows of the table for a project."""
     export = json.loads((project / "reports/export/details.json").read_text())["variants"]
     linear = judge(project)
     lines = []
@@ -126,10 +127,10 @@ def rows(name: str, project: Path) -> list[str]:
 @click.command()
 @click.argument("data", type=click.Path(exists=True, path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--only", type=click.Choice(list(PROJECTS)), multiple=True, help="These projects alone.")
-@click.option("--epochs", default=1, show_default=True, help="Epochs of all but digits.")
+@click.option("--only", type=click.Choice(list(PROJECTS)), multiple=True, help="Project; all by default.")
+@click.option("--epochs", default=1, show_default=True, help="Number of epochs for all but digits.")
 def main(data: Path, folder: Path, only: tuple[str, ...], epochs: int) -> None:
-    """Train an encoder for each project, and print what its variants lose and take."""
+    """Train an encoder for each project, and print the losses, sizes and times of its variants."""
     lines = []
     for name in only or PROJECTS:
         project = folder / name

@@ -1,15 +1,16 @@
-"""How fast views are made, against other libraries: `python -m benchmarks.views [--threads N] [--size PX] ...`.
+"""Speed of making views, relative to other libraries: `python -m benchmarks.views [--threads N] [--size PX] ...`.
 
-The same SimCLR policy as `make_views` computes it, hashing and all, on whole batches, and as others do: torchvision's
-v2 transforms, one sample at a time, as a worker of a data loader runs them; kornia's on whole batches;
-albumentationsX's, one sample at a time on uint8. All are bilinear. What comes out is float32 in [0, 1], channels first;
-stacking single views into a batch is not counted, nor are worker processes: compare a thread with a thread.
+The same SimCLR policy is computed by `make_views` on whole batches, including the hashing, and by other libraries:
+torchvision's v2 transforms on one sample at a time, as in a worker of a data loader; kornia on whole batches;
+albumentationsX on one sample at a time, in uint8. All interpolate bilinearly. The outputs are float32 in [0, 1],
+channels first. The time for stacking single views into a batch is not included, and no worker processes are used, so
+one thread is compared with one thread.
 
-torchvision's crop antialiases, as ours does. albumentationsX's does not (cv2.INTER_LINEAR on uint8), nor does kornia's:
-both do less. Neither is a dependency. albumentationsX is under the AGPL and reports its use: install it into an
-environment for benchmarks alone. Its telemetry is turned off here, before it is imported.
+torchvision's crop antialiases, as ours does. Those of albumentationsX (cv2.INTER_LINEAR on uint8) and kornia do not, so
+both do less work. Neither is a dependency. albumentationsX is under the AGPL and reports its use, so install it only
+into an environment for benchmarks. Its telemetry is turned off here before it is imported.
 
-It prints a JSON line for each reference.
+A line of JSON is printed for each reference.
 """
 
 import importlib
@@ -38,7 +39,7 @@ AREA, RATIO, JITTER, HUE, SIGMA = (0.2, 1.0), (0.75, 1.333), 0.4, 0.1, (0.1, 1.0
 
 
 def canvases(size: int, count: int) -> Tensor:
-    """Patches of two photographs: (count, size, size, 3) uint8."""
+    """Return patches of two photographs: (count, size, size, 3), uint8."""
     photographs = load_sample_images().images
     height, width = photographs[0].shape[:2]
     patches = []
@@ -114,7 +115,7 @@ def albumentations(images: Tensor) -> Run:
 
 
 def plain(images: Tensor) -> Run:
-    """The same views, but for last bits: every operation on every image, as many at a time."""
+    """Return a function that computes every operation on every image: the same views, except for their last bits."""
     maker = PlainViewMaker(policy(images.shape[1]))
 
     def run() -> None:
@@ -127,10 +128,10 @@ def plain(images: Tensor) -> Run:
 
 
 def references(images: Tensor) -> Iterator[tuple[str, Run | str]]:
-    """Yield what is compared with, or the name of the package that is missing."""
+    """Yield the name of each reference, and a function that runs it or a message about its missing package."""
     yield "our plain form, as graphs compute it", plain(images)
     yield "torchvision v2 per sample, float32", torchvision(images, v2.ToDtype(torch.float32, scale=True))
-    yield "torchvision v2 per sample, uint8", torchvision(images, v2.Identity())  # its advice; rounds after each step
+    yield "torchvision v2 per sample, uint8", torchvision(images, v2.Identity())  # its advice; rounds each step
     for name, build in (("kornia, batched", kornia), ("albumentationsX per sample, uint8", albumentations)):
         try:
             yield name, build(images)
@@ -139,11 +140,11 @@ def references(images: Tensor) -> Iterator[tuple[str, Run | str]]:
 
 
 @click.command()
-@click.option("--threads", default=1, show_default=True, help="Threads of torch and OpenCV, for all.")
+@click.option("--threads", default=1, show_default=True, help="Number of threads of torch and OpenCV.")
 @click.option("--size", "sizes", multiple=True, default=(32, 96, 224), show_default=True, help="Side of images, px.")
-@click.option("--rounds", default=9, show_default=True, help="Rounds of ABBA.")
+@click.option("--rounds", default=9, show_default=True, help="Number of ABBA rounds.")
 def main(threads: int, sizes: tuple[int, ...], rounds: int) -> None:
-    """Print the ratio of our views per second to others', one JSON line each."""
+    """Print the ratio of our views per second to those of other libraries, as lines of JSON."""
     torch.set_num_threads(threads)
     facts = {"threads": threads, "machine": machine()}
     for size in sizes:

@@ -1,12 +1,12 @@
-"""Batches in micro-batches against one pass: `python -m benchmarks.virtual_batches`, in a copy of the project.
+"""Batches in micro-batches, compared with one pass: `python -m benchmarks.virtual_batches`, in a copy of the project.
 
-A step is views, forward, loss, backward and the optimizer's, of the project's recipe, on digits. `time` is
-that of a batch in micro-batches to that of one pass, once with all of them encoded twice, as where no memory is free,
-and once with as many kept as fit. Memory is the peak of a process of its own for each number of
-micro-batches, above what it held after its imports; `slope` is the power of their number with which it grows. On the
-CPU, glibc's heap is left with gaps as micro-batches come and go; memory is measured once as it is, and once with a
-threshold from which blocks are given back to the system (MALLOC_MMAP_THRESHOLD_), which is what tensors need. The
-output is JSON.
+A step of the project's recipe on digits consists of views, forward, loss, backward and the update by the optimizer.
+`time` compares a batch in micro-batches with one pass: once with all micro-batches encoded twice, as if no memory were
+free, and once with as many kept as fit. Memory is the peak of a separate process for each number of micro-batches,
+minus its memory after the imports; `slope` is the exponent with which it grows with their number. On the CPU, glibc's
+heap becomes fragmented as micro-batches are allocated and freed. Memory is therefore measured once as it is, and once
+with a threshold above which blocks are returned to the system (MALLOC_MMAP_THRESHOLD_), which shows what tensors need.
+The output is JSON.
 """
 
 import contextlib
@@ -39,17 +39,17 @@ from ssl_pipeline.types import Step
 
 MOST_TIME, MOST_SLOPE = 1.35, 0.1
 COUNTS = (4, 8, 16, 32)
-"""Numbers of micro-batches whose memory is compared."""
+"""Numbers of micro-batches for which memory is compared."""
 
 
 def stepping(project: Project, images: int, size: int, free: int | None) -> Callable[[], None]:
-    """Return a function that takes a step over a number of images, in micro-batches of a size.
+    """Return a function that takes a step over a batch in micro-batches.
 
     Args:
-        project: The project; its images are taken again and again where they are fewer.
+        project: Project to train; its images are repeated if it has fewer than a step needs.
         images: Number of images per step.
         size: Number of images per micro-batch.
-        free: Bytes that are taken for free; None: what there is.
+        free: Bytes of memory that are assumed to be free; None: the free memory of the machine.
     """
     task, device = project.task(), project.precision.device
     task.to(device, memory_format=memory_format(task, device)).train()
@@ -73,20 +73,20 @@ def stepping(project: Project, images: int, size: int, free: int | None) -> Call
 
 
 def peak(count: int, size: int, variables: Mapping[str, str]) -> float:
-    """MiB that steps of a number of micro-batches add to a process, none of them kept."""
+    """Return the memory that steps of `count` micro-batches add to a process if none is kept, MiB."""
     command = [sys.executable, "-m", "benchmarks.virtual_batches", "--size", str(size), "--peak", str(count)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **variables})
     return float(done.stdout)
 
 
 @click.command()
-@click.option("--size", default=64, show_default=True, help="Images per micro-batch.")
-@click.option("--count", default=8, show_default=True, help="Micro-batches per batch whose time is measured.")
-@click.option("--rounds", default=7, show_default=True, help="Rounds of two steps of each.")
-@click.option("--backbone", help="The backbone, such as torchvision/resnet18; the project's own by default.")
+@click.option("--size", default=64, show_default=True, help="Number of images per micro-batch.")
+@click.option("--count", default=8, show_default=True, help="Number of micro-batches per batch when time is measured.")
+@click.option("--rounds", default=7, show_default=True, help="Number of rounds, with two steps of each kind.")
+@click.option("--backbone", help="Backbone, such as torchvision/resnet18; that of params.yaml by default.")
 @click.option("--peak", "own", default=0, hidden=True)
 def main(size: int, count: int, rounds: int, backbone: str | None, own: int) -> None:
-    """Print ratios of time and the slope of memory."""
+    """Print ratios of times, and the slope of memory."""
     torch.set_num_threads(1)
     if own:
         project, before = Project(), high_water()
