@@ -23,7 +23,7 @@ from PIL import Image
 
 from benchmarks.project import change, copy_project, environment
 
-LIMIT = 2 * 2**30  # bytes of data of each process
+LIMIT = 2 * 2**30  # bytes of data per process
 SIDE, BLOCKS = 40, 5
 CLASS = 1000
 

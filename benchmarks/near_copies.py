@@ -67,7 +67,7 @@ def main(piles: tuple[Path, ...], images: int, copies: int) -> None:
         sketches = [sketch(picture) for picture in pictures]
         false = false_pairs(names, pictures, sketches)
         pairs = len(pictures) * (len(pictures) - 1) // 2
-        click.echo(f"  false: {len(false)} of {pairs:,} pairs, {1e6 * len(false) / pairs:.2f} in a million")
+        click.echo(f"  false: {len(false)} of {pairs:,} pairs, {1e6 * len(false) / pairs:.2f} per million")
         for one, other in false[:20]:
             click.echo(f"    {names[one]}  {names[other]}")
         some = range(0, len(pictures), max(1, len(pictures) // copies))

@@ -42,7 +42,7 @@ os.environ["LIGHTLY_DID_VERSION_CHECK"] = "True"  # lightly does not look for a 
 
 SIDE = 32  # px
 BACKBONE: dict[str, Any] = {"name": "resnet_cifar", "depth": 8, "width": 16}
-K, TEMPERATURE = 20, 0.07  # of the neighbours' votes
+K, TEMPERATURE = 20, 0.07  # number of neighbours, and temperature of their votes
 DOCUMENTED, SAME, OURS = "lightly, as documented", "lightly, our optimizer", "ours"
 
 Right = npt.NDArray[np.float64]

@@ -105,7 +105,7 @@ def random(project: Path, store: Path, seed: int) -> Row:
 
 
 def missing(known: Sequence[Row], recipes: Sequence[str], seeds: int, beside: bool) -> list[tuple[str, int]]:
-    """Recipes and seeds that have not been run; `beside`: a random encoder follows each recipe with its backbone."""
+    """Return the recipes and seeds without a row; with `beside`, also the random encoders for their backbones."""
     wanted: dict[tuple[str, int], None] = {}
     for seed in range(seeds):
         for recipe in recipes:

@@ -24,7 +24,7 @@ from ssl_pipeline.types import Encoder
 __all__ = ["ARMS", "BACKBONES", "BUDGETS", "SUPERVISED", "embedded", "learned", "supervised"]
 
 BUDGETS: tuple[Budget, ...] = (1, 5, 20, "all")
-"""Labels per class."""
+"""Numbers of labels per class."""
 START = {"name": f"timm/{MODEL}"}
 STUDENT = {"name": f"timm/{SHORT}"}
 SCRATCH = {"name": "torchvision/resnet18"}
