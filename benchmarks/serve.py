@@ -3,12 +3,13 @@
 The service embeds photographs of the archive with an untrained ResNet-8 at 64 px, with one thread and one decoding
 process; the clients run on the same cores. Three lines of JSON are printed:
 
-    speed     images per second of eight concurrent clients, and the 95th percentile of the latency of one client,
-              relative to a loop in one process that decodes each photograph with Pillow and runs the bare session on
-              it; in turns
-    hostile   number of responses by status for 1,000 damaged photographs and files of other formats, from eight
-              concurrent clients; half of the files are in forms whose file names and charsets are hostile, too
-    memory    memory of the service and its processes, MiB, after each tenth of the requests
+`speed`: images per second of eight concurrent clients, and the 95th percentile of the latency of one client, relative
+to a loop in one process that decodes each photograph with Pillow and runs the bare session on it; in turns.
+
+`hostile`: number of responses by status for 1,000 damaged photographs and files of other formats, from eight concurrent
+clients. Half of the files are in forms whose file names and charsets are hostile, too.
+
+`memory`: memory of the service and its processes, MiB, after each tenth of the requests.
 """
 
 import contextlib
