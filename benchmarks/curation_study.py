@@ -1,4 +1,4 @@
-"""How much of what was planted `curate` finds, and how much labels are worth, depending on how they were chosen.
+"""How many planted faults `curate` finds, and how much labels help, depending on how the images were chosen.
 
     python -m benchmarks.curation_study DATA WORK [--only copies] [--only labels] [--set tracks]
 
@@ -97,7 +97,7 @@ class Prepared:
 
 
 def copies(name: str, data: Path, project: Path) -> None:
-    """Plant copies of some images, one kind at a time; print the share that is found, and what is found without any."""
+    """Plant copies of some images, one kind at a time; print the share that is found, and the pairs without any."""
     prepared = Prepared(project)
     catalogue = prepared.catalogue
     alone = np.arange(len(catalogue))

@@ -49,7 +49,7 @@ def point(study: str, count: int) -> None:
         else:
             cluster(these, these, np.arange(len(these)), [CLASSES], 2, 0)
 
-    run(warm)  # import what it needs before memory is measured
+    run(warm)  # load its imports before memory is measured
     before, began = held(), time.process_time()
     run(stored)
     found = {"study": study, "embeddings": count, "bytes": held() - before}

@@ -29,11 +29,11 @@ OF_PAIRS = {  # (arm, contestant) -> its name in the tables of retrieval
     ("clip", "towers"): "the towers of `clip`",
     ("siglip", "towers"): "the towers of `siglip`",
     ("slip", "towers"): "the towers of `slip`",
-    ("lit", "towers"): "`lit`: texts taught to read `simclr`'s frozen images",
-    ("clip", "bag_of_words"): "linear map to a bag of words, from `clip`'s images",
-    ("slip", "bag_of_words"): "linear map to a bag of words, from `slip`'s images",
-    ("simclr", "bag_of_words"): "linear map to a bag of words, from `simclr`'s images",
-    ("random", "bag_of_words"): "linear map to a bag of words, from untrained images",
+    ("lit", "towers"): "`lit`: text tower trained for `simclr`'s frozen image encoder",
+    ("clip", "bag_of_words"): "linear map from `clip`'s image embeddings to a bag of words",
+    ("slip", "bag_of_words"): "linear map from `slip`'s image embeddings to a bag of words",
+    ("simclr", "bag_of_words"): "linear map from `simclr`'s image embeddings to a bag of words",
+    ("random", "bag_of_words"): "linear map from untrained image embeddings to a bag of words",
     ("random", "towers"): "untrained towers",
 }
 OF_PARTNERS = {

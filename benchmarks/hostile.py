@@ -222,7 +222,7 @@ def attempt(kind: str, path: Path) -> str:
 @click.option("--number", type=int, help="Number of files; default: the number that must pass.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Folder that keeps the files.")
-@click.option("--attempt", "skip", type=int, help="Try the files after the first so many (internal).")
+@click.option("--attempt", "skip", type=int, help="Number of files to skip; try the others (internal).")
 def main(kind: str, number: int | None, seed: int, folder: Path | None, skip: int | None) -> None:
     if skip is not None:
         assert folder is not None

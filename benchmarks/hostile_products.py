@@ -1,4 +1,4 @@
-"""Damaged products between stages: the stage that reads one must report it, or make exactly what it made before.
+"""Damaged products between stages: a stage that reads one must report it, or make the same outputs as before.
 
 The pipeline runs once, for a few epochs. Then, in a copy of the project, a file on which a stage depends according to
 dvc.yaml is damaged or removed, and that stage runs.
