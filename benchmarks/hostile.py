@@ -3,7 +3,7 @@
     python -m benchmarks.hostile images|films|archives|params|products [--number N] [--seed N]
 
 The files are tried in a child process with a time limit per file, so that a hang or a crash is detected and reported
-with the name of the file. Possible outcomes:
+with the path. Possible outcomes:
 
     whole     the file was read (an image: stored, a copy, or rejected with a reason), or the damage had no effect
     told      an error message of bounded length, and an exit status
@@ -221,7 +221,7 @@ def attempt(kind: str, path: Path) -> str:
 @click.argument("kind", type=click.Choice(list(MAKE)))
 @click.option("--number", type=int, help="Number of files; default: the number that must pass.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Folder that keeps the files.")
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Folder for the files, emptied first.")
 @click.option("--attempt", "skip", type=int, help="Number of files to skip; try the others (internal).")
 def main(kind: str, number: int | None, seed: int, folder: Path | None, skip: int | None) -> None:
     if skip is not None:
