@@ -98,7 +98,7 @@ def list_notes(notes: Sequence[tuple[str, Note]]) -> list[str]:
     for kind, found in sorted(paths.items()):
         named = ", ".join(shown(path, LONG_PATH) for path in found[:3])
         more = f" and {len(found) - 3:,} more" if found[3:] else ""
-        lines.append(f"Files that {kind}: {len(found):,} ({named}{more}), see notes.csv.")
+        lines.append(f"Files that {kind}: {len(found):,} ({named}{more}), see data/ingested/notes.csv.")
     return lines
 
 
@@ -124,12 +124,13 @@ def _about_files(copies: Sequence[Copy], rejects: Mapping[str, RejectedError]) -
     if rejects:
         kinds = Counter(reason.kind for reason in rejects.values())
         named = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
-        warnings.append(f"{counted(len(rejects), 'file is', 'files are')} rejected ({named}): see rejects.csv.")
+        which = counted(len(rejects), "file is", "files are")
+        warnings.append(f"{which} rejected ({named}): see data/ingested/rejects.csv.")
     if copies:
         across = sum("split" in copy.conflict for copy in copies)
         leaks = f"; {across} of them in a different split than the copy that is kept" if across else ""
         which = counted(len(copies), "file holds", "files hold")
-        warnings.append(f"{which} the same picture as another file{leaks}: see duplicates.csv.")
+        warnings.append(f"{which} the same picture as another file{leaks}: see data/ingested/duplicates.csv.")
     disputed = {copy.kept for copy in copies if "label" in copy.conflict}
     if disputed:
         warnings.append(
@@ -148,7 +149,7 @@ def _about_near_copies(near: NearCopies) -> list[str]:
         which = counted(len(near.copies), "image is a near copy", "images are near copies")
         warnings.append(
             f"{which} of another image (re-encoded or resized), placed in the same split{left_out}: see "
-            "near_copies.csv."
+            "data/ingested/near_copies.csv."
         )
     if near.crowds:
         warnings.append(

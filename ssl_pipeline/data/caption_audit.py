@@ -124,12 +124,13 @@ def warn(figures: Figures, images: int) -> list[str]:
         which = "all" if figures["images"] == images else f"{figures['images']:,} of"
         line = f"{which} {counted(images, 'image')} have {counted(figures['captions'], 'caption')}"
         repeated = figures["different"] < figures["captions"]
-        more = f", {figures['different']:,} of them different: see captions.csv" if repeated else ""
+        more = f", {figures['different']:,} of them different: see data/ingested/captions.csv" if repeated else ""
         warnings.append(f"{line[0].upper()}{line[1:]}{more}.")
     if figures["dropped"]:
         total = sum(figures["dropped"].values())
         named = ", ".join(f"{number:,} {reason}" for reason, number in figures["dropped"].items())
-        warnings.append(f"{counted(total, 'caption is', 'captions are')} left out ({named}): see captions.csv.")
+        which = counted(total, "caption is", "captions are")
+        warnings.append(f"{which} left out ({named}): see data/ingested/captions.csv.")
     return warnings
 
 

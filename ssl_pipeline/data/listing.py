@@ -120,7 +120,7 @@ def _about_links(ignored: Mapping[str, str]) -> list[str]:
         return []
     return [
         f"{counted(len(links), 'link leads to a folder that is', 'links lead to folders that are')} listed under "
-        f"another name, such as {shown(links[0], 100)}: see ignored.csv."
+        f"another name, such as {shown(links[0], 100)}: see data/ingested/ignored.csv."
     ]
 
 

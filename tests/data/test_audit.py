@@ -84,9 +84,9 @@ def test_what_is_unusual_about_files() -> None:
     ]
     rejects = {"1": RejectedError("broken"), "2": RejectedError("too small", "1 px"), "3": RejectedError("broken", "y")}
     assert warnings(rows(**BALANCED), copies=copies, rejects=rejects) == [
-        "3 files are rejected (2 broken, 1 too small): see rejects.csv.",
+        "3 files are rejected (2 broken, 1 too small): see data/ingested/rejects.csv.",
         "2 files hold the same picture as another file; 1 of them in a different split than the copy that is kept: "
-        "see duplicates.csv.",
+        "see data/ingested/duplicates.csv.",
         "1 picture has copies with conflicting labels, such as test/x.png: kept without a label.",
     ]
 
@@ -121,7 +121,7 @@ def test_near_copies_and_crowds_are_said() -> None:
     first, second = warnings(rows(**BALANCED), near=NearCopies([], copies, [30, 40]))
     assert first == (
         "2 images are near copies of another image (re-encoded or resized), placed in the same split; 1 of them left out, "
-        "because the source assigns them to a different split than the images they resemble: see near_copies.csv."
+        "because the source assigns them to a different split than the images they resemble: see data/ingested/near_copies.csv."
     )
     assert second.startswith(
         "70 images look so much alike (a fixed camera, for example) that they cannot be told from near copies of 2,"

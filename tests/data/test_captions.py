@@ -127,8 +127,10 @@ def test_ingest_stores_counts_and_lists_captions(tmp_path: Path) -> None:
         "0003-3.png,four,left out: repeated for its image",
         "0000-0.png,one,of 2 images",
     ]
-    assert "4 of 60 images have 5 captions, 4 of them different: see captions.csv." in manifest["warnings"]
-    told = "2 captions are left out (1 empty, 1 repeated for its image): see captions.csv."
+    assert (
+        "4 of 60 images have 5 captions, 4 of them different: see data/ingested/captions.csv." in manifest["warnings"]
+    )
+    told = "2 captions are left out (1 empty, 1 repeated for its image): see data/ingested/captions.csv."
     assert told in manifest["warnings"]
 
 

@@ -25,8 +25,8 @@ def test_what_was_left_out_of_images_is_listed_and_named(tmp_path: Path) -> None
     assert listed["stacks/3.tif"]["note"] == f"{pages_kind}: 2 beside the first"
     named = [line for line in manifest["warnings"] if "notes.csv" in line]
     assert named == [
-        f"Files that {pages_kind}: 5 (stacks/0.tif, stacks/1.tif, stacks/2.tif and 2 more), see notes.csv.",
-        f"Files that {bits_kind}: 1 ({'x' * 90}/dim.png), see notes.csv.",
+        f"Files that {pages_kind}: 5 (stacks/0.tif, stacks/1.tif, stacks/2.tif and 2 more), see data/ingested/notes.csv.",
+        f"Files that {bits_kind}: 1 ({'x' * 90}/dim.png), see data/ingested/notes.csv.",
     ]
 
 

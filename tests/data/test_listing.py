@@ -98,7 +98,7 @@ def test_a_folder_is_listed_once_however_many_links_lead_to_it(tmp_path: Path) -
     assert len(source.ignored) == 81
     assert set(source.ignored.values()) == {"a link to a folder that is already listed"}
     assert source.warnings == [
-        "81 links lead to folders that are listed under another name, such as 00/a: see ignored.csv."
+        "81 links lead to folders that are listed under another name, such as 00/a: see data/ingested/ignored.csv."
     ]
 
 

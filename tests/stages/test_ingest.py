@@ -83,7 +83,7 @@ def test_products_are_whole_and_the_same_each_time(project: Callable[..., Result
     assert counts["train"] + counts["val"] + counts["test"] == 120
     assert len(open_split(Path("data/ingested/store"), "train")) == counts["train"]
     assert "rejected 1" in result.stderr
-    assert "1 file is rejected (1 not an image): see rejects.csv." in result.stderr
+    assert "1 file is rejected (1 not an image): see data/ingested/rejects.csv." in result.stderr
     assert sorted(path.name for path in Path("data").iterdir()) == ["ingested"]  # no temporary files remain
 
     assert project(source=source).exit_code == 0
