@@ -15,7 +15,7 @@ from ssl_pipeline.export_config import GateBounds
 from ssl_pipeline.neighbours import neighbours
 from ssl_pipeline.runtime import Backbone
 
-__all__ = ["NEIGHBOURS", "Kept", "agreement", "embed_each", "measure", "row_difference"]
+__all__ = ["MIN_IMAGES", "NEIGHBOURS", "Kept", "agreement", "embed_each", "measure", "row_difference"]
 
 NEIGHBOURS = 10
 """Number of nearest neighbours of an image that a variant should find again."""

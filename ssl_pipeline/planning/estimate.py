@@ -21,7 +21,7 @@ from ssl_pipeline.planning.schedule import micro_batch
 from ssl_pipeline.resolution import relative_cost
 from ssl_pipeline.training.finetuning import MAX_KEPT_BYTES
 
-__all__ = ["FIXED", "StageEstimate", "Workload", "estimate", "pool_size", "relative_time", "workload_of"]
+__all__ = ["FIXED", "StageEstimate", "Workload", "estimate", "relative_time", "split_sizes", "workload_of"]
 
 FIXED = {
     "ingest": 4.0,
@@ -110,8 +110,10 @@ class Workload:
     speed: Speed
 
 
-def pool_size(labelling: Labelling, usable: int, val_fraction: float, test_fraction: float) -> int:
-    """Return the number of usable images that remain for pretraining.
+def split_sizes(labelling: Labelling, usable: int, val_fraction: float, test_fraction: float) -> dict[str, float]:
+    """Return the expected number of usable images in each split.
+
+    Val is a share of the labelled training images, or of all training images if none of them has a label.
 
     Args:
         labelling: Labels, splits and groups that the source states.
@@ -120,10 +122,11 @@ def pool_size(labelling: Labelling, usable: int, val_fraction: float, test_fract
         test_fraction: Share of the labelled images for testing, unless the source has such a split.
     """
     share, splits = usable / max(labelling.images, 1), labelling.splits
-    test = splits["test"] if "test" in splits else test_fraction * labelling.labelled
-    rest = labelling.images - test
-    val = splits["val"] if "val" in splits else val_fraction * rest
-    return max(2, round(share * (rest - val)))
+    free = max(labelling.labelled - splits.get("val", 0), 0)
+    test = splits["test"] if "test" in splits else test_fraction * free
+    drawn_from = free if free > test else labelling.images
+    val = splits["val"] if "val" in splits else val_fraction * (drawn_from - test)
+    return {"train": share * (labelling.images - test - val), "val": share * val, "test": share * test}
 
 
 def workload_of(config: Config, evidence: Evidence, views: int, view_side: int, speed: Speed) -> Workload:
@@ -137,14 +140,10 @@ def workload_of(config: Config, evidence: Evidence, views: int, view_side: int, 
         speed: Speed of pretraining that a trial has measured.
     """
     section, labelling = config.ingest, evidence.labelling
-    pool = pool_size(labelling, evidence.usable, section.val_fraction, section.test_fraction)
-    labelled = labelling.labelled / max(labelling.images, 1)
-    test = labelling.splits.get("test", round(section.test_fraction * labelling.labelled))
-    labels = {
-        "train": round(pool * labelled),
-        "val": round(pool * labelled * section.val_fraction / (1 - section.val_fraction)),
-        "test": test if labelling.labelled else 0,
-    }
+    sizes = split_sizes(labelling, evidence.usable, section.val_fraction, section.test_fraction)
+    labels = {split: round(size) for split, size in sizes.items()} if labelling.labelled else dict.fromkeys(sizes, 0)
+    unlabelled = evidence.usable * (1 - labelling.labelled / max(labelling.images, 1))
+    labels["train"] = max(0, labels["train"] - round(unlabelled))
     bands = evidence.spec.channels
     pixels = min(section.canvas, 16) ** 2 * bands + COLOURS
     if evidence.grey == 1.0:  # bands are equal and colours few
@@ -152,7 +151,7 @@ def workload_of(config: Config, evidence: Evidence, views: int, view_side: int, 
     return Workload(
         files=labelling.images,
         images_per_second=evidence.images_per_second,
-        pool=pool,
+        pool=max(2, round(sizes["train"])),
         labels=labels,
         classes=labelling.classes,
         views=views,

@@ -63,7 +63,11 @@ def frame(draft: Draft, evidence: Evidence) -> None:
         reason = "A centred square shows the content larger than borders would"
         draft.put("ingest.resize", "crop", f"{reason}: {shape}.")
     side = 1 if short.low < 1 else min(8, int(short.low))
-    draft.put("ingest.min_side", side, f"The shorter side of 19 in 20 images is at least {short.low:.0f} px.")
+    draft.put(
+        "ingest.min_side",
+        side,
+        f"Smaller images are left out. The shorter side of 19 in 20 images is at least {short.low:.0f} px.",
+    )
 
 
 def put_canvas(draft: Draft, evidence: Evidence, size: int) -> None:

@@ -165,12 +165,11 @@ class Planner(Costs):
             if self.passes(slower) < PASSES:
                 break
             chosen, speed = network, slower
-        passes = self.passes(speed)
-        reason = (
-            f"It trains on {speed.images_per_second:,.0f} images/s on this machine, about {passes:,.0f} epochs in "
-            f"{PRETRAINING:.0%} of the time"
-        )
-        reason += "." if passes >= PASSES else ". That is few: with more hours, it would learn more."
+        others = f"if the other stages take {1 - PRETRAINING:.0%} of the time"
+        reason = f"This is the largest network that sees each image {PASSES} times even {others}"
+        if self.passes(speed) < PASSES:
+            reason = f"Even this smallest network sees each image fewer than {PASSES} times {others}: allow more hours"
+        reason += f". It trains on {speed.images_per_second:,.0f} images/s on this machine."
         self.draft.put("pretrain.backbone", dict(chosen), reason)
         return speed
 
@@ -209,8 +208,11 @@ class Planner(Costs):
         way = way_of(self.given, work.pool, seconds * speed.images_per_second / work.pool)
         if way in ("frozen", "continued"):
             epochs = min(epochs, MOST_EPOCHS) if way == "continued" else 0
-        own, all_of_it = epochs * work.pool / speed.images_per_second / 60, self.seconds / 60
+        each = work.pool // batch * batch / speed.images_per_second  # seconds
+        own, all_of_it = epochs * each / 60, self.seconds / 60
         reason = f"They take about {own:,.1f} of {all_of_it:,.0f} minutes, the other stages {others / 60:,.1f}."
+        if epochs + 1 < seconds / each:
+            reason += " There is time for more, but more passes over the images bring no further gain."
         if others > self.seconds:
             reason = f"There are few, as the other stages alone take {others / 60:,.1f} of {all_of_it:,.0f} minutes."
         if way == "frozen":

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssl_pipeline.config import Config
+from ssl_pipeline.planning.advice import about_start, about_variants
 from ssl_pipeline.planning.costs import Costs, Measure
 from ssl_pipeline.planning.draft import Draft, Setting
 from ssl_pipeline.planning.estimate import StageEstimate
@@ -37,6 +38,7 @@ class Proposal:
         pool: Number of images to pretrain on.
         estimates: Estimated time and memory of each stage.
         hours: Time limit for all stages together, in hours.
+        advice: Sentences on what no setting makes up for, such as too few images.
     """
 
     settings: tuple[Setting, ...]
@@ -46,6 +48,7 @@ class Proposal:
     pool: int
     estimates: tuple[StageEstimate, ...]
     hours: float
+    advice: tuple[str, ...] = ()
 
     @property
     def minutes(self) -> float:
@@ -98,9 +101,10 @@ def propose(
     words = {"bf16": "bf16, which this hardware supports", "fp16": "fp16, as there is no bf16", "fp32": "fp32"}
     draft.put("pretrain.precision", "auto", f"On this machine, that is {words[machine.precision]}.")
     work, stages = planner.estimates(speed)
-    return Proposal(
-        tuple(draft.settings.values()), draft.content, planner.config(), speed, work.pool, tuple(stages), hours
-    )
+    config = planner.config()
+    advice = [*(about_start(work.pool) if given is None else []), *about_variants(config, evidence)]
+    settings = tuple(draft.settings.values())
+    return Proposal(settings, draft.content, config, speed, work.pool, tuple(stages), hours, tuple(advice))
 
 
 def _recipe(registry: Registry, shelf: Shelf, labels: Labelling) -> tuple[str, str]:

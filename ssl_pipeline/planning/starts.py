@@ -13,7 +13,7 @@ from ssl_pipeline.planning.draft import Draft, value_at
 from ssl_pipeline.terminal import shown
 from ssl_pipeline.weight_names import PICKLED
 
-__all__ = ["ENOUGH_PASSES", "UNUSED", "Given", "Way", "as_teacher", "forget_start", "put_start", "way_of"]
+__all__ = ["ENOUGH_PASSES", "FEW_IMAGES", "UNUSED", "Given", "Way", "as_teacher", "forget_start", "put_start", "way_of"]
 
 FEWEST_IMAGES = 500
 """Number of images below which pretrained weights are not trained further, because they would memorise the images."""
@@ -126,13 +126,7 @@ def put_start(draft: Draft, way: Way, given: Given | None, pool: int, epochs: in
 def _settings(way: Way, given: Given | None, pool: int, epochs: int, steps: int) -> dict[str, tuple[Any, str]]:
     """Return the value and the reason for each key."""
     if given is None:
-        reason = "No weights to start from are named."
-        if pool < FEW_IMAGES:
-            reason += (
-                f" With {pool:,} images, a network trained on many other images is likely to be better: name its "
-                "weights with --start (docs/start.md)."
-            )
-        return {"pretrain.init": ("random", reason)}
+        return {"pretrain.init": ("random", "No weights to start from are named.")}
     if way == "distilled":
         teacher = {"teacher": given.teacher}
         return {"pretrain.pretext_task": (teacher, "The planned network learns from these weights.")}

@@ -29,14 +29,14 @@ def told_evidence(evidence: Evidence, machine: Machine) -> str:
 
 
 def told_proposal(proposal: Proposal) -> str:
-    """Return lines that list the settings with their reasons, and the estimated time and memory of each stage."""
+    """Return lines that list the settings with their reasons, the time and memory of each stage, and advice."""
     lines = [*_setting_lines(proposal.settings), "", *_minutes_lines(proposal.estimates)]
     if _is_late(proposal):
         lines.append(
             f"That exceeds the limit of {60 * proposal.hours:,.0f} minutes; {_longest(proposal)} takes the longest. "
             "Increase --hours, or run only the stages before it."
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"Note: {sentence}" for sentence in proposal.advice)])
 
 
 def told_estimates(estimates: Iterable[StageEstimate]) -> str:
@@ -56,7 +56,7 @@ def _first(paths: Sequence[str]) -> str:
 
 
 def told_shortly(evidence: Evidence, machine: Machine, proposal: Proposal) -> list[str]:
-    """Return three lines that summarise the findings and the decisions."""
+    """Return three lines that summarise the findings and the decisions, and one line per piece of advice."""
     labels, config = evidence.labelling, proposal.config
     found, bad = f"{labels.images:,}", evidence.unusable
     if labels.classes:
@@ -83,6 +83,7 @@ def told_shortly(evidence: Evidence, machine: Machine, proposal: Proposal) -> li
         f"  Time: about {counted(max(1, round(proposal.minutes)), 'minute')} on {counted(machine.cores, 'core')}"
         f"{' and ' + _gpus(machine) if machine.name else ''}{late if _is_late(proposal) else ''}. "
         f"`ssl-pipeline plan --hours {proposal.hours:g} --explain --dry-run` prints the reasons.",
+        *(f"  Note: {sentence}" for sentence in proposal.advice),
     ]
 
 

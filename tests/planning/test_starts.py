@@ -9,6 +9,7 @@ from ssl_pipeline.loading import load_registry
 from ssl_pipeline.planning.draft import Draft
 from ssl_pipeline.planning.proposal import Proposal, propose
 from ssl_pipeline.planning.starts import Given, as_teacher, put_start, way_of
+from ssl_pipeline.planning.words import told_proposal, told_shortly
 from ssl_pipeline.teacher_config import Teacher
 from ssl_pipeline.yaml_file import read_yaml
 from ssl_pipeline_stages.shelf import SHELF, SHIPPED
@@ -66,7 +67,9 @@ def test_without_time_given_weights_ship_as_they_are():
 def test_without_weights_it_is_said_that_some_would_help_where_images_are_few():
     proposal = plan(None)
     assert proposal.config.pretrain.init == "random"
-    assert "name its weights with --start" in reasons(proposal)["pretrain.init"]
+    assert "name its weights with `ssl-pipeline plan --start`" in told_proposal(proposal)
+    assert "--start" in "\n".join(told_shortly(PHOTOS, LAPTOP, proposal))
+    assert "--start" not in told_proposal(plan(RESNET))
 
 
 def test_what_an_earlier_plan_put_there_is_taken_back():
