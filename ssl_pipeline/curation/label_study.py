@@ -129,7 +129,10 @@ def study_shortcuts(seen: Seen, seed: int) -> Finding:
         f"{100 * shortcut.chance:.0f}%"
         + (")" if shortcut.by_label is None else f", the label alone: {100 * shortcut.by_label:.0f}%)")
         for name, shortcut in found.items()
+        if shortcut.above_chance
     ]
+    if rest := [name for name, shortcut in found.items() if not shortcut.above_chance]:
+        lines.append(f"shortcuts: the embeddings predict no better than chance: {', '.join(rest)}")
     return Finding(figures, {}, [shown(line, 300) for line in lines])
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssl_pipeline.curation.label_errors import can_be_probed, folds_of, out_of_fold
+from ssl_pipeline.evaluation.statistics.proportions import above_chance
 
 __all__ = ["Shortcut", "as_classes", "find_shortcuts"]
 
@@ -48,6 +49,11 @@ class Shortcut:
     def told(self) -> float:
         """Accuracy rescaled so that chance is 0 and a perfect probe is 1; negative if it is worse than chance."""
         return (self.accuracy - self.chance) / (1 - self.chance)
+
+    @property
+    def above_chance(self) -> bool:
+        """Whether the accuracy is higher than chance by more than luck."""
+        return above_chance(self.accuracy, self.chance, self.images)
 
 
 def find_shortcuts(

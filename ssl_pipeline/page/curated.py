@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssl_pipeline.data.tables import harmless
+from ssl_pipeline.evaluation.statistics.proportions import above_chance
 from ssl_pipeline.page.chart import Names, Numbers
 from ssl_pipeline.page.facts import Picture, Places, pictures
 from ssl_pipeline.page.pile import Pile
@@ -54,12 +55,14 @@ class Shortcut(NamedTuple):
         embeddings: Share of images for which a probe predicts the property from the embedding.
         label: Share of images for which the label alone predicts the property; "" without labels.
         chance: Share of images that have the most frequent value.
+        above_chance: Whether the probe is better than chance by more than luck.
     """
 
     name: str
     embeddings: str
     label: str
     chance: str
+    above_chance: bool
 
 
 class Curated(NamedTuple):
@@ -69,7 +72,7 @@ class Curated(NamedTuple):
         columns: Colourings of the map, for all images of the pile.
         clusters: Clusters of the images.
         figures: The few figures that are worth comparing between runs, as text by description.
-        shortcuts: Properties of the files that the embeddings reveal.
+        shortcuts: Properties of the files that a probe was fitted to predict.
         pictures: Pictures that the stage drew.
     """
 
@@ -179,10 +182,16 @@ def _probe_accuracy(path: Path) -> float | None:
 
 
 def _shortcuts(path: Path) -> list[Shortcut]:
-    """Return the properties of the files that the embeddings reveal."""
+    """Return the properties of the files that a probe was fitted to predict."""
     found = read_json(path, "curate").get("shortcuts", {})
     return [
-        Shortcut(str(name), *(f"{rate[key]:.0%}" if key in rate else "" for key in ("accuracy", "by_label", "chance")))
+        Shortcut(
+            name=str(name),
+            embeddings=f"{rate['accuracy']:.0%}",
+            label=f"{rate['by_label']:.0%}" if "by_label" in rate else "",
+            chance=f"{rate['chance']:.0%}",
+            above_chance=above_chance(rate["accuracy"], rate["chance"], rate["images"]),
+        )
         for name, rate in found.items()
     ]
 

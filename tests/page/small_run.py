@@ -156,7 +156,10 @@ def write_curated(root: Path, paths: list[str]) -> None:
         for number, path in enumerate(paths)
     ]
     write_table(root / "reports/curate/images.csv", header, rows[::-1])
-    shortcuts = {f"the {MARKUP}": {"accuracy": 0.91, "by_label": 0.5, "chance": 0.25, "told": 0.88}}
+    shortcuts = {
+        f"the {MARKUP}": {"images": 200, "accuracy": 0.91, "by_label": 0.5, "chance": 0.25, "told": 0.88},
+        f"{MARKUP} by chance": {"images": 200, "accuracy": 0.27, "by_label": 0.5, "chance": 0.25, "told": 0.03},
+    }
     found = {"clusters": clusters, "label_errors": {"probe_accuracy": 0.875}, "shortcuts": shortcuts}
     write(root, "reports/curate/details.json", found)
     write(

@@ -135,6 +135,14 @@ def test_what_curate_counted_is_told_in_words(parsed: Parsed):
 def test_what_may_have_been_learned_instead_is_told_beside_chance(parsed: Parsed):
     words = " ".join("".join(parsed.words).split())
     assert f"the {MARKUP}91%50%25%" in words
+    assert f"Properties that the embeddings predict no better than chance: {MARKUP} by chance." in words
+    assert f"{MARKUP} by chance27%" not in words
+
+
+def test_the_page_says_from_where_clusters_are_numbered(parsed: Parsed):
+    words = " ".join("".join(parsed.words).split())
+    assert "numbered from 0, the largest one, as in the column cluster of reports/curate/images.csv." in words
+    assert "Cluster 0, mostly" in words
 
 
 def test_what_the_proof_was_made_on_is_counted(parsed: Parsed):

@@ -15,13 +15,15 @@ such a number.
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LEVEL", "effective_images", "kish", "wilson"]
+__all__ = ["LEVEL", "above_chance", "effective_images", "kish", "wilson"]
 
 Labels = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
 LEVEL = 0.95
 """Confidence level of all intervals."""
+CHANCE_LEVEL = 0.01
+"""Level of the test against chance; it is strict because several shares are tested side by side."""
 
 
 def wilson(share: float, images: float) -> tuple[float, float]:
@@ -37,6 +39,19 @@ def wilson(share: float, images: float) -> tuple[float, float]:
     centre = (share + z**2 / (2 * images)) / (1 + z**2 / images)
     half = z / (1 + z**2 / images) * np.sqrt(share * (1 - share) / images + (z / (2 * images)) ** 2)
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+def above_chance(share: float, chance: float, images: int) -> bool:
+    """Return whether a share of right answers is higher than chance, by a one-sided exact binomial test.
+
+    Args:
+        share: Share of the images with a right answer, in [0, 1].
+        chance: Share that guessing is expected to reach, in [0, 1].
+        images: Number of images, which are treated as independent.
+    """
+    from scipy.stats import binom
+
+    return bool(binom.sf(round(share * images) - 1, images, chance) < CHANCE_LEVEL)
 
 
 def kish(weights: Float64 | Labels, strata: Labels | None = None) -> Float64:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from ssl_pipeline.evaluation.statistics.proportions import effective_images, wilson
+from ssl_pipeline.evaluation.statistics.proportions import above_chance, effective_images, wilson
 
 ONE = np.zeros(1000, np.int64)
 
@@ -131,3 +131,9 @@ def test_the_interval_of_a_balanced_accuracy_covers_with_tracks_of_one_class_eac
             covered, naive = covered + (number == 0) * (low <= truth <= high), naive + number * (low <= truth <= high)
     assert naive < 0.75 * 300
     assert covered > 0.92 * 300  # 95% of 300 is 285, with a standard deviation of 4
+
+
+@pytest.mark.parametrize(("right", "images", "chance"), [(33, 100, 0.25), (36, 100, 0.25), (10, 10, 0.7), (0, 40, 0.5)])
+def test_the_test_against_chance_is_scipys(right, images, chance):
+    theirs = binomtest(right, images, chance, alternative="greater").pvalue
+    assert above_chance(right / images, chance, images) == (theirs < 0.01)
