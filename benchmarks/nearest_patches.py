@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 from benchmarks.project import ROOT
 from ssl_pipeline.data.decode import to_canvas
 from ssl_pipeline.deployment.runtime import open_session, read_metadata
+from ssl_pipeline.palette import VERMILION
 
 SIDE = 192
 """Side of a photograph in the picture, px; it is resized as the graph does, so that the cells of its map are square."""
@@ -77,7 +78,7 @@ def draw(axis: Axes, canvas: Image.Image, cosines: Any, best: tuple[int, int]) -
     low, high = np.percentile(cosines, (20, 100))
     veil[..., 3] = 0.6 * (1 - ((cosines - low) / max(high - low, 1e-6)).clip(0, 1))
     axis.imshow(veil, extent=(0, width, height, 0))
-    axis.add_patch(Rectangle((best[1], best[0]), 1, 1, fill=False, edgecolor="tab:red", linewidth=2))
+    axis.add_patch(Rectangle((best[1], best[0]), 1, 1, fill=False, edgecolor=VERMILION, linewidth=2))
     axis.set_axis_off()
 
 

@@ -31,10 +31,10 @@ REMEDIES = {
 }
 STYLE = {SWEEP: (BLUE, "o-"), "debiased": (GREEN, "s"), "truncated triplet": (VERMILION, "^")}
 PANELS = {
-    "homogeneity": "homogeneity above chance,\n4 clusters per class (low: classes merged)",
-    "completeness": "completeness, one cluster\nper class (low: classes split)",
+    "homogeneity": "homogeneity above chance,\n4 clusters per class\n(low: classes merged)",
+    "completeness": "completeness,\none cluster per class\n(low: classes split)",
     "k_star": "k*, the most stable\nnumber of clusters",
-    "linear": "linear probe, accuracy",
+    "linear": "test accuracy of a linear probe",
 }
 
 Row = dict[str, Any]
@@ -68,6 +68,7 @@ def measured(project: Path, seed: int, values: dict[str, Any]) -> Row:
 
 def draw(rows: list[Row], path: Path) -> None:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
 
     figure = Figure(figsize=(9.6, 6.4), dpi=120, layout="constrained")
     for axes, (key, label) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
@@ -78,10 +79,13 @@ def draw(rows: list[Row], path: Path) -> None:
             means = [mean(row[key] for row in own if row["negatives"] == count) for count in counts]
             axes.plot(counts, means, style, color=colour, label=name)
         axes.set_xscale("log", base=4)
-        axes.set_xlabel("negatives of an anchor")
+        axes.set_xticks(LENGTHS, [f"{length:,}" for length in LENGTHS])
+        axes.minorticks_off()
+        axes.set_xlabel("negatives per anchor")
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.legend(frameon=False)
     figure.savefig(path, metadata={"Software": None})
 

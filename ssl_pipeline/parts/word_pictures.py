@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssl_pipeline.augment.display import chosen_bands
-from ssl_pipeline.palette import VERMILION
+from ssl_pipeline.palette import BLUE, VERMILION
 from ssl_pipeline.parts.holes import join
 from ssl_pipeline.parts.vocabulary import Vocabulary
 from ssl_pipeline.types import Encoder
@@ -60,7 +60,7 @@ def draw_words(
             panel.add_patch(_frame(left, top, side))
         _show(panels[row, count], true[row], "was there")
         bars = panels[row, count + 1]
-        bars.bar(range(len(chance)), chance.sort(descending=True).values.tolist(), width=1.0)
+        bars.bar(range(len(chance)), chance.sort(descending=True).values.tolist(), width=1.0, color=BLUE)
         bars.set_title("entries, likeliest first", fontsize=7)
         bars.tick_params(labelsize=6)
         for column, word in enumerate(best):
