@@ -11,6 +11,7 @@ from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.parallel import decode_all
 from ssl_pipeline.data.remarks import Note, RejectedError
 from ssl_pipeline.data.source import Images, Source
+from ssl_pipeline.data.source_contract import open_images
 from ssl_pipeline.data.spool import Spool, Spooled
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.progress import say, track
@@ -85,7 +86,7 @@ def help_to_fill(source: Source, canvas: Canvas) -> None:
     folder, rest = ranks.told(("", [""]))
     _check_shared(Path(folder))
     with Spool(Path(folder), ranks.number()) as spool:
-        _share(spool, source.open(), rest, canvas)
+        _share(spool, open_images(source), rest, canvas)
 
 
 def _share(spool: Spool, images: Images, paths: Sequence[str], canvas: Canvas, workers: int | None = None) -> None:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ssl_pipeline.data.hashes import Hashed, hash_files
 from ssl_pipeline.data.listing import MissingSourceError
 from ssl_pipeline.data.source import Source
+from ssl_pipeline.data.source_contract import pile_of
 from ssl_pipeline.errors import ChangedError, PipelineError
 from ssl_pipeline.products import write_json
 from ssl_pipeline.terminal import counted, shown
@@ -96,7 +97,7 @@ def take(source: Source, choice: Mapping[str, Any], cache: Path) -> Inventory:
         MissingSourceError: The directory or file of the source is missing.
         PipelineError: The source has no images.
     """
-    pile = source.files()
+    pile = pile_of(source)
     hashed = hash_files(pile.root, pile.names, cache) if pile.names else {}
     files = {file: _line(item) for file, item in hashed.items()} | dict(pile.others)
     return Inventory(source=dict(choice), files=dict(sorted(files.items())))

@@ -20,6 +20,7 @@ from ssl_pipeline.data.inventory import take
 from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.remarks import RejectedError
 from ssl_pipeline.data.source import Images, Source
+from ssl_pipeline.data.source_contract import open_images
 from ssl_pipeline.errors import ConfigError, PipelineError
 from ssl_pipeline.library.images import as_pillow
 from ssl_pipeline.products import digest
@@ -65,7 +66,8 @@ def find_images(images: Any, registry: Registry, as_is: bool, hashes: Path) -> F
         if source.downloads:
             source.open()
         said = choice.model_dump(mode="json")
-        return FoundImages(lambda: _without_labels(source.open()), digest(take(source, said, hashes).model_dump()))
+        key = digest(take(source, said, hashes).model_dump())
+        return FoundImages(lambda: _without_labels(open_images(source)), key)
     if isinstance(images, np.ndarray | Tensor):
         array = images.numpy(force=True) if isinstance(images, Tensor) else images
         if array.ndim != 4:

@@ -2,7 +2,6 @@
 
 import pickle
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,9 +9,10 @@ from PIL import Image
 
 from ssl_pipeline.data.decode import Canvas, decode
 from ssl_pipeline.data.inventory import Inventory, take
-from ssl_pipeline.data.layout import SPLIT_NAMES, Record
+from ssl_pipeline.data.layout import Record
 from ssl_pipeline.data.remarks import RejectedError
-from ssl_pipeline.data.source import Images, Pile, Source
+from ssl_pipeline.data.source import Images, Source
+from ssl_pipeline.data.source_contract import fault_of_content, fault_of_files, fault_of_images
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.testing.subject import Subject
 
@@ -44,30 +44,8 @@ def is_a_source(subject: Subject) -> None:
 def records_are_as_promised(subject: Subject) -> None:
     """Check that there are images with valid records and unique paths, always in the same order."""
     images = _open(subject)
-    subject.require(isinstance(images, Images), f"open() returns {type(images).__name__}; it must return Images.")
+    _keeps(subject, fault_of_images(images))
     subject.require(len(images.records) > 0, "open() returns no records. If there are no images, raise PipelineError.")
-    for record in images.records:
-        kind_is_known = isinstance(record, Record) and record.split in (None, *SPLIT_NAMES.values())
-        subject.require(
-            kind_is_known and isinstance(record.path, str) and record.path != "",
-            f"{record!r:.200} must be a Record with a path, and with the split train, val, test or None.",
-        )
-        subject.require(
-            all(isinstance(said, str | None) and said != "" for said in (record.label, record.group)),
-            f"{record!r:.200} must have a non-empty text or None as its label and as its group.",
-        )
-        subject.require(
-            isinstance(record.captions, tuple) and all(isinstance(caption, str) for caption in record.captions),
-            f"{record!r:.200} must have a tuple of texts as its captions, which may be empty.",
-        )
-        subject.require(
-            record.seconds is None or (record.group is not None and 0 <= record.seconds < float("inf")),
-            f"{record!r:.200} has a time, which must be in seconds and at least 0; the record's group must then name "
-            "its clip.",
-        )
-    paths = [record.path for record in images.records]
-    path, times = Counter(paths).most_common(1)[0]
-    subject.require(times == 1, f"{times} records have the path {path!r:.200}; paths must be unique.")
     subject.require(
         list(_open(subject).records) == list(images.records),
         "a second open() returns other records, or another order. Sort them, so that the store is always the same.",
@@ -111,7 +89,7 @@ def images_can_be_read(subject: Subject) -> None:
 def nothing_changes_by_itself(subject: Subject) -> None:
     """Check that the files that images depend on exist, and that opening the images changes nothing."""
     pile = subject.factory(**subject.options).files()
-    subject.require(isinstance(pile, Pile), f"files() returns {type(pile).__name__}; it must return a Pile.")
+    _keeps(subject, fault_of_files(pile))
     missing = [name for name in pile.names if not (pile.root / name).is_file()]
     subject.require(not missing, f"files() names {missing[:1]}, which is not a file in {pile.root}.")
     before = _inventory(subject)
@@ -154,6 +132,10 @@ def a_change_is_seen(subject: Subject, change: Callable[[], object]) -> None:
     )
 
 
+def _keeps(subject: Subject, fault: str) -> None:
+    subject.require(not fault, fault)
+
+
 def _open(subject: Subject) -> Images:
     source: Source = subject.factory(**subject.options)
     return source.open()
@@ -179,10 +161,7 @@ def _read(subject: Subject, images: Images, path: str, limit: int = _LIMIT) -> C
             f"reading {path!r:.200} leads to {type(error).__name__} ({error!s:.200}). Raise RejectedError if an image "
             "cannot be read, so that the others still are."
         ) from error
-    subject.require(
-        isinstance(content, bytes | Image.Image),
-        f"read() returns {type(content).__name__}; it must return the bytes of a file or a Pillow image.",
-    )
+    _keeps(subject, fault_of_content(content, path))
     return content
 
 

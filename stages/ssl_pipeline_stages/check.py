@@ -58,6 +58,7 @@ class _Report:
 
 
 def _check(params: Path) -> None:
+    from ssl_pipeline.data.source_contract import open_images
     from ssl_pipeline.loading import load_registry
     from ssl_pipeline.planning.evidence import examine
     from ssl_pipeline.planning.sample import take
@@ -78,7 +79,7 @@ def _check(params: Path) -> None:
     evidence = built = images = None
     with report.part("images"):
         section = config.ingest
-        images = code.source(config).open()
+        images = open_images(code.source(config))
         sample = take(images, section.pixels, section.background, IMAGES, SECONDS)
         evidence = examine(sample)
         bad = evidence.unusable

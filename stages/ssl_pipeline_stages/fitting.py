@@ -6,6 +6,7 @@ from typing import Any
 
 from ssl_pipeline.config import Choice
 from ssl_pipeline.data.source import find_source
+from ssl_pipeline.data.source_contract import open_images
 from ssl_pipeline.errors import PipelineError
 from ssl_pipeline.loading import load_registry
 from ssl_pipeline.planning.evidence import Evidence, examine
@@ -86,7 +87,7 @@ def fit(
     if not overwrite:
         left = set_by_a_person(content, read_record(params.parent), SHIPPED, SHIPPED)
     pixels = config.ingest.pixels if "ingest.pixels" in left else None
-    evidence = examine(take(code.source(config).open(), pixels, config.ingest.background))
+    evidence = examine(take(open_images(code.source(config)), pixels, config.ingest.background))
     machine = look_around()
     tell(evidence, machine)
     return propose(registry, SHELF, evidence, machine, hours, content, left, given=weights)

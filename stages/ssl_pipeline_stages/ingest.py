@@ -33,6 +33,7 @@ def _lead(config: Config, canvas: "Canvas") -> None:
     from ssl_pipeline.data.ingest import Shares
     from ssl_pipeline.data.ingest import ingest as write_store
     from ssl_pipeline.data.inventory import unchanged
+    from ssl_pipeline.data.source_contract import open_images
     from ssl_pipeline.data.spool import resumable
     from ssl_pipeline.products import atomic_folder, write_json
     from ssl_pipeline.progress import say
@@ -43,7 +44,7 @@ def _lead(config: Config, canvas: "Canvas") -> None:
     section, reports = config.ingest, REPORTS / "ingest"
     shares = Shares(section.seed, section.val_fraction, section.test_fraction, section.max_reject_fraction)
     source, chosen = code.source(config), section.source.model_dump(mode="json")
-    images = source.open()  # before anything is compared, as opening a source may download it
+    images = open_images(source)  # before anything is compared, as opening a source may download it
     check_pile(config, built, images.records)
     # without an inventory (a run by hand), nothing tells whether files have changed, so nothing can be resumed
     decoded = resumable(work() / "ingest", code.decoding(canvas)) if INVENTORY.exists() else nullcontext()
