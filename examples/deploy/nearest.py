@@ -12,25 +12,39 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: onnxru
 
 import numpy as np
 import onnxruntime
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 if len(sys.argv) != 4:
     print(__doc__, file=sys.stderr)
     sys.exit(2)
 model, query, folder = sys.argv[1:]
-session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-background = tuple(json.loads(session.get_modelmeta().custom_metadata_map["background"]))
+try:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    background = tuple(json.loads(session.get_modelmeta().custom_metadata_map["background"]))
+    if not {"images", "embedding"} <= {part.name for part in [*session.get_inputs(), *session.get_outputs()]}:
+        raise ValueError("it does not compute embeddings of images")
+except Exception as error:  # onnxruntime's exceptions share no narrower base
+    sys.exit(f"error: {model} cannot be used ({error}): name a backbone.onnx, such as models/bundle/backbone.onnx")
 
 
 def read(path):
-    """Read an image as in training: rotated upright, transparent pixels on the background, 16 bits reduced to 8."""
+    """Read an image as in training: upright, transparent pixels on the background, 16 and 32 bits reduced to 8."""
     image = Image.open(path)
     of_16_bits = image.format in ("PNG", "PPM")
     image = ImageOps.exif_transpose(image)
-    if image.mode in ("F", "LAB") or (image.mode == "I" and not of_16_bits):
-        raise ValueError(f"{path}: the range of values of mode {image.mode} is unknown; save the image with 8 bits")
-    if image.mode.startswith("I"):  # 16-bit greyscale
+    if image.mode == "F" or (image.mode == "I" and not of_16_bits):  # 32-bit greyscale
+        values = np.asarray(image).astype(np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("it contains values that are not finite")
+        low, high = values.min(), values.max()
+        if image.mode == "F" and low >= 0 and high <= 1:
+            low, high = 0, 1
+        image = Image.fromarray(np.floor((values - low) * (255 / ((high - low) or 1)) + 0.5).astype(np.uint8))
+    elif image.mode.startswith("I"):  # 16-bit greyscale
         image = Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
+    elif image.mode == "LAB":
+        profiles = [ImageCms.createProfile(name) for name in ("LAB", "sRGB")]
+        image = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image)
@@ -41,7 +55,7 @@ def embed(path):
     """Return the embedding of an image file, or None if it cannot be read."""
     try:
         embedding = session.run(["embedding"], {"images": read(path)[None]})[0][0]
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of Pillow or onnxruntime
         print(f"{path} is left out: {error}", file=sys.stderr)
         return None
     return embedding / np.linalg.norm(embedding)

@@ -101,6 +101,12 @@ def test_the_example_compares_a_text_with_images(bundle: Path, tmp_path: Path):
     assert [name for _, name in lines] == ["0.png", "1.png", "?.png"]
     assert all(-1 <= float(cosine) <= 1 for cosine, _ in lines)
     assert lines[0][0] == lines[2][0]
+    for wrong, reason in [("none.png", "error: none.png cannot be embedded: "), ("text.onnx", "error: ")]:
+        (bundle / wrong).unlink(missing_ok=True)
+        done = subprocess.run([*words[:3], "none.png"], cwd=tmp_path, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr[: len(reason)]) == (1, "", reason)
+    assert done.stderr.startswith(f"error: {bundle} cannot be used (")
+    assert done.stderr.endswith("keep example_text.py in its bundle, and run verify.py there\n")
     usage = subprocess.run(words[:3], capture_output=True, text=True)
     assert (usage.returncode, usage.stdout) == (2, "")
     assert usage.stderr.startswith("Compare images with texts: python example_text.py")

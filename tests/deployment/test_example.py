@@ -54,6 +54,14 @@ def test_what_cannot_be_read_is_left_out_by_name(model: Model, tmp_path: Path):
         done = call(model.backbone, query, folder)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.endswith(f"error: {query} must be an image, and {folder} a folder of images\n")
+    for wrong, reason in [(images / "none.onnx", "NO_SUCHFILE"), (images / "text.jpg", "INVALID_PROTOBUF")]:
+        done = call(wrong, images / "0.png", images)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"error: {wrong} cannot be used (")
+        assert reason in done.stderr
+        assert done.stderr.endswith("name a backbone.onnx, such as models/bundle/backbone.onnx\n")
+    done = call(model.core, images / "0.png", images)
+    assert done.stderr.startswith(f"error: {model.core} cannot be used (it does not compute embeddings of images)")
     usage = call()
     assert (usage.returncode, usage.stderr.splitlines()[0]) == (2, SCRIPT.read_text().splitlines()[0].strip('"'))
 

@@ -77,7 +77,12 @@ def test_the_bundle_proves_itself_and_its_example_runs(project: Path):
     (project / "broken.png").write_bytes(photo.read_bytes()[:60])
     done = subprocess.run([*command, "broken.png"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: broken.png cannot be read as an image: ")
+    assert done.stderr.startswith("error: broken.png cannot be embedded: ")
+    shutil.copy(BUNDLE / "example.py", project)
+    done = subprocess.run([sys.executable, "example.py", str(photo)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {project / 'backbone.onnx'} cannot be used (")
+    assert done.stderr.endswith("keep example.py in its bundle, and run verify.py there\n")
     usage = subprocess.run(command[:2], capture_output=True, text=True, check=False)
     assert (usage.returncode, usage.stderr[:14]) == (2, "Embed images: ")
 

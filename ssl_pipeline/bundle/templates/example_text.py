@@ -16,12 +16,15 @@ if len(sys.argv) < 3:
     print(__doc__, file=sys.stderr)
     sys.exit(2)
 folder = Path(__file__).parent
-images, texts = (
-    onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
-    for name in ("backbone.onnx", "text.onnx")
-)
-tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))  # lower-cases, truncates and pads
-background = tuple(json.loads(images.get_modelmeta().custom_metadata_map["background"]))
+try:
+    images, texts = (
+        onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
+        for name in ("backbone.onnx", "text.onnx")
+    )
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))  # lower-cases, truncates and pads
+    background = tuple(json.loads(images.get_modelmeta().custom_metadata_map["background"]))
+except Exception as error:  # the exceptions of onnxruntime and tokenizers share no narrower base
+    sys.exit(f"error: {folder} cannot be used ({error}): keep example_text.py in its bundle, and run verify.py there")
 
 
 def read(path):
@@ -45,5 +48,8 @@ encoded = tokenizer.encode(readable(text))
 given = {"tokens": np.array([encoded.ids]), "mask": np.array([encoded.attention_mask])}
 (asked,) = unit(texts.run(["embedding"], given)[0])
 for path in paths:
-    (found,) = unit(images.run(["embedding"], {"images": read(path)[None]})[0])
+    try:
+        (found,) = unit(images.run(["embedding"], {"images": read(path)[None]})[0])
+    except Exception as error:  # of Pillow or onnxruntime
+        sys.exit(f"error: {readable(path)} cannot be embedded: {error}")
     print(f"{found @ asked:.4f}  {readable(path)}")  # the higher, the better the text describes the image
