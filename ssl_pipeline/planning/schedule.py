@@ -7,6 +7,8 @@ from ssl_pipeline.planning.machine import Machine, Speed
 __all__ = ["FEWEST_STEPS", "batch_size", "epochs_within", "learning_rate", "micro_batch"]
 
 STEPS_PER_EPOCH = 10
+SMALLEST_BATCH = 4
+"""Smallest number of images per step: with fewer, pretraining warns of too few negatives."""
 FEWEST_STEPS = 3000
 """Number of steps below which smaller batches are better, because steps are scarce (docs/recipes.md)."""
 LEAST_BATCH, GPU_LEAST_BATCH = 32, 128
@@ -27,7 +29,8 @@ def batch_size(pool: int, seen: float, machine: Machine) -> int:
         machine: Hardware to compute with.
     """
     least, most = (LEAST_BATCH, MOST_BATCH) if machine.device == "cpu" else (GPU_LEAST_BATCH, GPU_MOST_BATCH)
-    return _power_of_two(max(2, min(max(seen / FEWEST_STEPS, least), most, pool / STEPS_PER_EPOCH)))
+    enough = max(pool / STEPS_PER_EPOCH, min(SMALLEST_BATCH, pool))
+    return _power_of_two(max(2, min(max(seen / FEWEST_STEPS, least), most, enough)))
 
 
 def micro_batch(batch: int, speed: Speed, machine: Machine, processes: int) -> int | None:

@@ -8,10 +8,11 @@ import torch
 
 from ssl_pipeline.config import load
 from ssl_pipeline.data.image_spec import RGB8
+from ssl_pipeline.health.negatives import FEW_NEGATIVES
 from ssl_pipeline.planning.estimate import FIXED, LIBRARIES, SHIPPING_SECONDS, StageEstimate
 from ssl_pipeline.planning.machine import Machine, Speed, _scaling, trial
 from ssl_pipeline.planning.proposal import estimate_all
-from ssl_pipeline.planning.schedule import micro_batch
+from ssl_pipeline.planning.schedule import batch_size, micro_batch
 from ssl_pipeline.planning.words import told_estimates
 from ssl_pipeline.recipes import method_of, resolve_views
 from ssl_pipeline_stages import STAGES
@@ -82,6 +83,11 @@ def test_several_devices_share_pretraining_and_its_memory():
     assert both.minutes == alone.minutes  # they share the same cores
     assert both.memory == pytest.approx(alone.memory + LIBRARIES)
     assert " GiB for 2 processes, which share the cores\n" in told_estimates([both])
+
+
+@pytest.mark.parametrize("pool", [4, 19, 38, 51])
+def test_a_planned_batch_has_as_many_negatives_as_pretraining_asks_for(pool: int):
+    assert 2 * (batch_size(pool, 1000.0, LAPTOP) - 1) >= FEW_NEGATIVES  # two views of each other image
 
 
 def test_a_micro_batch_is_proposed_for_the_share_of_each_process():

@@ -199,7 +199,7 @@ def test_a_plan_with_more_hours_takes_back_what_one_with_few_has_cut():
 def test_few_images_get_small_batches(images: int):
     few = replace(PHOTOS, labelling=Labelling(images, 0, 0, 0, 0, 0, {}), sampled=images, told={})
     found = plan(few)
-    assert 2 <= at(found, "pretrain.batch_size") <= max(2, images / 10)
+    assert 2 <= at(found, "pretrain.batch_size") <= max(4, images / 10)
     assert at(found, "pretrain.epochs") >= 100
 
 
