@@ -66,7 +66,7 @@ def frame(draft: Draft, evidence: Evidence) -> None:
     draft.put(
         "ingest.min_side",
         side,
-        f"Smaller images are left out. The shorter side of 19 in 20 images is at least {short.low:.0f} px.",
+        f"Smaller images are rejected. The shorter side of 19 in 20 images is at least {short.low:.0f} px.",
     )
 
 
