@@ -43,6 +43,7 @@ _MESSAGES = {
     "string_too_short": "{found} is too short; the smallest number of characters is {min_length}",
     "string_too_long": "{found} is too long; the largest number of characters is {max_length}",
     "string_pattern_mismatch": "{found} does not match the pattern {pattern}",
+    "invalid_key": "a key must be text, but this one is {found}",
     **{kind: f"{{found}} is not {what}" for what, kinds in _NOT_A.items() for kind in kinds},
 }
 """Type of pydantic's error -> message about the value found, with the fields of the error's context."""

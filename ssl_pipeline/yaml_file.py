@@ -135,7 +135,7 @@ def _check_keys(mapping: MappingNode) -> None:
     for key, _ in mapping.value:
         if not isinstance(key, ScalarNode) or str(key.ctag) not in (f"{_TAG_PREFIX}str", f"{_TAG_PREFIX}merge"):
             found = shown(repr(key.value), 60) if isinstance(key, ScalarNode) else "a list or a mapping"
-            raise _RefusedError(f"a key must be a string, but this one is {found}", key.start_mark)
+            raise _RefusedError(f"a key must be text, but this one is {found}", key.start_mark)
         if key.value in lines:
             twice = f"the key '{shown(key.value, 60)}' is repeated, first in line {lines[key.value]}: keep one"
             raise _RefusedError(twice, key.start_mark)

@@ -73,3 +73,9 @@ def test_braces_and_long_values_are_shown_as_they_are():
     (line,) = explain(caught.value, Everything)
     assert line.startswith("word: '{found}{found}")
     assert len(line) < 140
+
+
+def test_a_key_that_is_no_text_is_told():
+    with pytest.raises(ValidationError) as caught:
+        Everything.model_validate({"part": {1: 2, "size": 3}})
+    assert explain(caught.value, Everything) == ["part.1: a key must be text, but this one is 1"]

@@ -58,8 +58,8 @@ def test_a_date_is_text(tmp_path: Path):
         ("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\n", "line 5: the key 'c' is repeated, first in line 3: keep one."),
         ("a: 1\n'a': 2\n", "line 2: the key 'a' is repeated, first in line 1"),
         ("a: {b: 1,\n b: 2}\n", "line 2: the key 'b' is repeated, first in line 1"),
-        ("a: 1\n2: 3\n", "line 2: a key must be a string, but this one is '2'."),
-        ("? [a]\n: 3\n", "line 1: a key must be a string, but this one is a list or a mapping."),
+        ("a: 1\n2: 3\n", "line 2: a key must be text, but this one is '2'."),
+        ("? [a]\n: 3\n", "line 1: a key must be text, but this one is a list or a mapping."),
         ("a: !!int abc\n", "line 1: tags (!!int) are not supported: write only the value."),
         (
             "a: !!python/object/apply:os.system [ls]\n",
