@@ -28,7 +28,7 @@ _OF_A_CLUSTER = 10  # images shown of each cluster
 _ALTS = {
     "near_duplicates": "Pairs of near-duplicates; pairs across two splits come first.",
     "outliers": "The oddest images, each with its outlier score.",
-    "label_errors": "Images whose label is probably wrong.",
+    "label_errors": "Labels to check: images that look more like another class than their own.",
     "label_next": "Images to label next.",
 }
 
