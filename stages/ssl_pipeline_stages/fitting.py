@@ -15,6 +15,7 @@ from ssl_pipeline.planning.params_file import read_record, set_by_a_person
 from ssl_pipeline.planning.proposal import Proposal, propose
 from ssl_pipeline.planning.recognition import are_shards, kind_of_clips
 from ssl_pipeline.planning.sample import take
+from ssl_pipeline.progress import say
 from ssl_pipeline.yaml_file import read_yaml
 from ssl_pipeline_stages import code
 from ssl_pipeline_stages.params import load_params
@@ -87,7 +88,9 @@ def fit(
     if not overwrite:
         left = set_by_a_person(content, read_record(params.parent), SHIPPED, SHIPPED)
     pixels = config.ingest.pixels if "ingest.pixels" in left else None
-    evidence = examine(take(open_images(code.source(config)), pixels, config.ingest.background))
+    images = open_images(code.source(config))
+    say("Looking at a sample of the images, and timing this machine; this takes some seconds.")
+    evidence = examine(take(images, pixels, config.ingest.background))
     machine = look_around()
     tell(evidence, machine)
     return propose(registry, SHELF, evidence, machine, hours, content, left, given=weights)
