@@ -78,7 +78,7 @@ def of_a_recipe(recipe: str, ranks: Ranks, normed: bool = False) -> Found:
 
     with _Counted(ranks.count) as counted:
         loss, own = gradients(task, encode_share, IMAGES, lambda: over_all_ranks(ranks.count))
-        ranks.average_gradients(task)
+        ranks.average_gradients(task.parameters())
     least = gathered + sum(gradient.nbytes for gradient in own.values())
     return Found(loss, own, dict(task.named_buffers()), counted.bytes, least)
 

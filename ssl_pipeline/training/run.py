@@ -53,6 +53,7 @@ class Run:
         self._checkpoints, self._save_every = checkpoints, save_every
         self._saved_at = time.monotonic()
         self._held_out = held_out
+        self._parameters = list(module.parameters())  # listed once: for a small network, this takes as long as clipping
 
     @property
     def leads(self) -> bool:
@@ -100,9 +101,9 @@ class Run:
         """Compute gradients, average them over ranks, clip their norm (0: not at all), and return the original norm."""
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self._ranks.average_gradients(self.module)
+        self._ranks.average_gradients(self._parameters)
         self.scaler.unscale_(self.optimizer)
-        return nn.utils.clip_grad_norm_(self.module.parameters(), clip_norm or math.inf)
+        return nn.utils.clip_grad_norm_(self._parameters, clip_norm or math.inf)
 
     def step(self, learning_rate: float, measured: bool = False) -> dict[str, float]:
         """Take an optimizer step, and measure its size if asked to.
@@ -118,9 +119,7 @@ class Run:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group.get("lr_scale", 1.0)
-        weights = [
-            weight for weight in self.module.parameters() if measured and weight.grad is not None and weight.ndim > 1
-        ]
+        weights = [weight for weight in self._parameters if measured and weight.grad is not None and weight.ndim > 1]
         before = [weight.detach().clone() for weight in weights]
         scale = self.scaler.get_scale() if measured else 0.0
         self.scaler.step(self.optimizer)

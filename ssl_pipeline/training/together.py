@@ -69,9 +69,9 @@ class Ranks:
             return encoded
         return {name: _gather(value, self, size) for name, value in encoded.items()}
 
-    def average_gradients(self, module: nn.Module) -> None:
-        """Replace gradients by their means over ranks."""
-        self._average([weight.grad for weight in module.parameters() if weight.grad is not None])
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace the gradients of parameters by their means over ranks."""
+        self._average(weight.grad for weight in parameters if weight.grad is not None)
 
     def average_statistics(self, module: nn.Module) -> None:
         """Replace running statistics of batch norms that see only a rank's share by their means over ranks."""
